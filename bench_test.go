@@ -1,0 +1,93 @@
+package managedid
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
+)
+
+// hitFixture returns the two ways to a cached token, each with n tokens in its cache, and the scope to ask for.
+func hitFixture(tb testing.TB, n int) (direct, chained azcore.TokenCredential, opts policy.TokenRequestOptions) {
+	blankEnvironment(tb)
+	options := azcore.ClientOptions{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+		return respond(r, 200, tokenBody(r.URL.Query().Get("resource"), time.Now().Add(24*time.Hour)), "Server", "IMDS/1"), nil
+	})}
+	cache := NewTokenCache(nil)
+	direct, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: options, Cache: cache})
+	require.NoError(tb, err)
+	chained, err = NewDefaultAzureCredential(&DefaultAzureCredentialOptions{ClientOptions: options, Cache: cache})
+	require.NoError(tb, err)
+	id := direct.(*ManagedIdentityCredential).tokens
+	for i := range n { // past the pipeline, whose rate is limited
+		scope := "https://resource-" + strconv.Itoa(i) + ".example/.default"
+		opts = policy.TokenRequestOptions{Scopes: []string{scope}}
+		expires := time.Now().Add(24 * time.Hour).Round(0)
+		t := token{AccessToken: azcore.AccessToken{Token: "t", ExpiresOn: expires}}
+		id.entry(scope, scope[:len(scope)-len("/.default")]).current.Store(t.planned(time.Now(), defaultRefreshBefore))
+	}
+	_, err = chained.GetToken(context.Background(), opts)
+	require.NoError(tb, err)
+	return direct, chained, opts
+}
+
+// floor is the least that a cache can cost: one look at the clock and one at a map.
+type floor struct {
+	tokens map[string]azcore.AccessToken
+}
+
+func (f floor) GetToken(_ context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	t := f.tokens[opts.Scopes[0]]
+	if !time.Now().Before(t.ExpiresOn) {
+		return azcore.AccessToken{}, context.DeadlineExceeded
+	}
+	return t, nil
+}
+
+func BenchmarkHit(b *testing.B) {
+	for _, n := range []int{1, 100, 10_000} {
+		direct, chained, opts := hitFixture(b, n)
+		tokens := map[string]azcore.AccessToken{}
+		direct.(*ManagedIdentityCredential).tokens.entries.Range(func(scope, e any) bool {
+			tokens[scope.(string)] = e.(*entry).current.Load().AccessToken
+			return true
+		})
+		for _, way := range []struct {
+			name string
+			cred azcore.TokenCredential
+		}{{"floor", floor{tokens}}, {"direct", direct}, {"chain", chained}} {
+			ctx := context.Background()
+			b.Run(fmt.Sprintf("tokens=%d/%s/serial", n, way.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_, _ = way.cred.GetToken(ctx, opts)
+				}
+			})
+			b.Run(fmt.Sprintf("tokens=%d/%s/parallel", n, way.name), func(b *testing.B) {
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						_, _ = way.cred.GetToken(ctx, opts)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestHit_allocatesNothing(t *testing.T) {
+	direct, chained, opts := hitFixture(t, 100)
+	for name, cred := range map[string]azcore.TokenCredential{"direct": direct, "chain": chained} {
+		require.Zero(t, testing.AllocsPerRun(1000, func() {
+			if _, err := cred.GetToken(context.Background(), opts); err != nil {
+				panic(err)
+			}
+		}), name)
+	}
+}

@@ -1,0 +1,218 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	flightLimit = 3 * time.Minute // of one flight, with all its tries and waiting
+	replayTime  = time.Second     // how long a definite refusal is repeated to new callers
+)
+
+// TokenCache keeps tokens in memory, and what belongs to them: the requests under way and what is known of the
+// endpoints. Credentials that are given the same cache share all of it. The zero value is ready to use. A TokenCache
+// is safe for concurrent use, needs no closing and has no goroutine at rest.
+type TokenCache struct {
+	refreshBefore time.Duration
+
+	mu         sync.Mutex
+	identities map[string]*identity // guarded by mu
+	endpoints  map[string]*endpoint // guarded by mu
+}
+
+// TokenCacheOptions are the options of NewTokenCache. The zero value is the default.
+type TokenCacheOptions struct {
+	// RefreshBefore is how long before its expiry a token is refreshed, so how long an outage of the endpoint is
+	// survived. Zero, and anything below five minutes, means five minutes.
+	RefreshBefore time.Duration
+}
+
+// NewTokenCache makes a cache to share between credentials. Pass nil for defaults.
+func NewTokenCache(options *TokenCacheOptions) *TokenCache {
+	c := &TokenCache{}
+	if options != nil {
+		c.refreshBefore = options.RefreshBefore
+	}
+	return c
+}
+
+// processCache serves the credentials that have nothing of their own, so that one made for each request costs no request.
+var processCache TokenCache
+
+func (c *TokenCache) identity(key string) *identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.identities == nil {
+		c.identities = map[string]*identity{}
+	}
+	i := c.identities[key]
+	if i == nil {
+		i = &identity{refreshBefore: max(c.refreshBefore, defaultRefreshBefore)}
+		c.identities[key] = i
+	}
+	return i
+}
+
+func (c *TokenCache) endpoint(key string, l limits) *endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.endpoints == nil {
+		c.endpoints = map[string]*endpoint{}
+	}
+	e := c.endpoints[key]
+	if e == nil {
+		e = &endpoint{gate: gate{limits: l}}
+		c.endpoints[key] = e
+	}
+	return e
+}
+
+// identity holds the tokens of one identity: the key of its map is the scope as the caller gave it.
+type identity struct {
+	refreshBefore time.Duration
+	entries       sync.Map // scope → *entry; scopes of one resource share one entry
+
+	mu      sync.Mutex
+	size    int // entries at most; guarded by mu
+	sweepAt int // size at which expired entries go; guarded by mu
+}
+
+// entry is the place of one token.
+type entry struct {
+	current atomic.Pointer[token] // read without a lock, written under mu
+
+	mu       sync.Mutex
+	flight   *flight   // the request under way or nil; guarded by mu, as is the rest
+	refusal  error     // the last definite refusal
+	replayed time.Time // until when it is repeated
+	gone     bool      // swept from its map: look again
+}
+
+// flight is one request for a token, however many wait for it.
+type flight struct {
+	began   time.Time
+	cancel  context.CancelFunc
+	waiters int           // guarded by entry.mu
+	done    chan struct{} // closed when token and err are final
+	token   *token
+	err     error
+}
+
+// entry returns the place for a scope's token. Scopes that name the same resource lead to the same place.
+func (i *identity) entry(scope, resource string) *entry {
+	if e, ok := i.entries.Load(scope); ok {
+		return e.(*entry)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.size >= i.sweepAt {
+		i.sweep(time.Now())
+	}
+	// the one spelling that is its own resource's only scope, since it can't be that of another resource
+	e, _ := i.entries.LoadOrStore(resource+defaultSuffix, &entry{})
+	i.entries.Store(scope, e)
+	i.size += 2
+	return e.(*entry)
+}
+
+// sweep drops entries that hold nothing of use. Its cost is spread: it runs again when the map has doubled.
+func (i *identity) sweep(now time.Time) {
+	i.size = 0
+	i.entries.Range(func(scope, value any) bool {
+		e := value.(*entry)
+		e.mu.Lock()
+		e.gone = e.gone || e.flight == nil && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
+		if e.gone {
+			i.entries.Delete(scope)
+		} else {
+			i.size++
+		}
+		e.mu.Unlock()
+		return true
+	})
+	i.sweepAt = max(2*i.size, 64)
+}
+
+var errGone = errors.New("the entry was swept")
+
+// join returns what a caller goes on with: the valid token or nil, and the flight to wait for or nil. It begins a
+// flight where one is needed. renew asks for a new token whatever the current one.
+func (e *entry) join(now time.Time, refreshBefore time.Duration, renew bool, fetch func(context.Context) (token, error)) (*token, *flight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.current.Load()
+	state := t.freshness(now)
+	switch {
+	case e.gone:
+		return nil, nil, errGone
+	case renew:
+		t, state = nil, expired
+	case state == fresh:
+		return t, nil, nil
+	case state == expired:
+		t = nil
+	}
+	if t == nil && now.Before(e.replayed) {
+		return nil, nil, e.refusal
+	}
+	if e.flight == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), flightLimit)
+		e.flight = &flight{began: now, cancel: cancel, done: make(chan struct{})}
+		go e.fly(ctx, e.flight, refreshBefore, fetch)
+	}
+	if state == due {
+		return t, nil, nil
+	}
+	e.flight.waiters++
+	return t, e.flight, nil
+}
+
+// fly fetches the token and publishes it, then wakes the waiters. It is deferred work: a transport that panics or ends
+// its goroutine must not leave callers hanging.
+func (e *entry) fly(ctx context.Context, f *flight, refreshBefore time.Duration, fetch func(context.Context) (token, error)) {
+	var fetched token
+	err := error(&AuthenticationFailedError{message: "managedid: the transport ended the goroutine of a request"})
+	defer f.cancel()
+	defer func() { e.land(f, fetched, err, refreshBefore) }()
+	fetched, err = fetch(ctx)
+}
+
+func (e *entry) land(f *flight, fetched token, err error, refreshBefore time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	old := e.current.Load()
+	switch {
+	case err == nil:
+		f.token = fetched.planned(now, refreshBefore)
+		e.current.Store(f.token)
+		e.refusal, e.replayed = nil, time.Time{}
+	case old.freshness(now) != expired:
+		f.err = err
+		e.current.Store(old.paused(now))
+	default:
+		f.err = err
+	}
+	if err != nil && reasonOf(err).final() {
+		e.refusal, e.replayed = err, now.Add(replayTime)
+	}
+	if e.flight == f {
+		e.flight = nil
+	}
+	close(f.done)
+}
+
+// leave takes a waiter from the flight. A flight to an endpoint that isn't there ends with its last waiter.
+func (e *entry) leave(f *flight, absent bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f.waiters--
+	if absent && f.waiters == 0 && e.flight == f {
+		e.flight = nil
+		f.cancel()
+	}
+}

@@ -1,0 +1,186 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+// ChainedTokenCredentialOptions are the options of NewChainedTokenCredential. The zero value is the default.
+type ChainedTokenCredentialOptions struct {
+	// RetrySources makes the chain ask its links in turn at every call. False means that it stays with the first link
+	// that gave a token.
+	RetrySources bool
+	// IsUnavailable tells whether an error of a link from another package means "not here, ask the next link".
+	// Nil means that only a *CredentialUnavailableError does.
+	IsUnavailable func(error) bool
+}
+
+// ChainedTokenCredential asks several credentials in turn until one gives a token, then stays with it. It goes on to
+// the next link only where one is unavailable; any other error ends the search, since another identity's token would be
+// the wrong one. It is safe for concurrent use.
+type ChainedTokenCredential struct {
+	name    string
+	options ChainedTokenCredentialOptions
+	links   []link
+	hint    string       // what else to try when all links are unavailable
+	logger  *slog.Logger // may be nil
+	winner  atomic.Pointer[link]
+}
+
+var _ azcore.TokenCredential = (*ChainedTokenCredential)(nil)
+
+type link struct {
+	azcore.TokenCredential
+	own *credential // for hits without detours; nil for links of other packages
+	// turn has one place. Links of other packages may not know of each other's callers, so that they are asked
+	// by one goroutine at a time; nil for our own.
+	turn chan struct{}
+}
+
+// chainable is what this package's credentials are to a chain of several links.
+type chainable interface{ inChain() azcore.TokenCredential }
+
+func newLink(s azcore.TokenCredential, several bool) link {
+	l := link{TokenCredential: s}
+	if c, ok := s.(chainable); !ok {
+		l.turn = make(chan struct{}, 1)
+	} else if several {
+		l.TokenCredential = c.inChain()
+	}
+	if c, ok := l.TokenCredential.(interface{ own() *credential }); ok {
+		l.own = c.own()
+	}
+	return l
+}
+
+// NewChainedTokenCredential makes a chain of the given credentials, of which there must be one at least. It doesn't
+// change them. Pass nil for default options.
+func NewChainedTokenCredential(sources []azcore.TokenCredential, options *ChainedTokenCredentialOptions) (*ChainedTokenCredential, error) {
+	c := &ChainedTokenCredential{name: "ChainedTokenCredential"}
+	if options != nil {
+		c.options = *options
+	}
+	if len(sources) == 0 {
+		return nil, errors.New("ChainedTokenCredential: sources must contain at least one credential")
+	}
+	for _, s := range sources {
+		if s == nil || reflect.ValueOf(s).Kind() == reflect.Pointer && reflect.ValueOf(s).IsNil() {
+			return nil, errors.New("ChainedTokenCredential: sources must not contain nil")
+		}
+		c.links = append(c.links, newLink(s, len(sources) > 1))
+	}
+	return c, nil
+}
+
+// GetToken returns the token of the first link that has one. Where all links are unavailable, the error is a
+// *CredentialUnavailableError with the error of each.
+func (c *ChainedTokenCredential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	w := c.winner.Load()
+	if w == nil {
+		return c.search(ctx, opts)
+	}
+	if t := c.hit(&opts); t != nil {
+		return t.AccessToken, nil
+	}
+	return w.GetToken(ctx, opts)
+}
+
+// hit returns the winner's cached token where it is fresh, else nil.
+func (c *ChainedTokenCredential) hit(opts *policy.TokenRequestOptions) *token {
+	if w := c.winner.Load(); w != nil && w.own != nil {
+		return w.own.hit(opts)
+	}
+	return nil
+}
+
+func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	unavailable := &CredentialUnavailableError{Reason: ReasonAbsent}
+	var lines, unconfigured []string // a person who looks for the cause hardly means what was never set up
+	for i := range c.links {
+		t, err := c.ask(ctx, &c.links[i], opts)
+		if err == nil {
+			return t, nil
+		}
+		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			return t, &AuthenticationFailedError{message: c.name + ": " + oneLine(err.Error()) + ": " + ctx.Err().Error(), cause: ctx.Err()}
+		}
+		if ctx.Err() != nil || !c.isUnavailable(err) {
+			return t, err
+		}
+		unavailable.Links = append(unavailable.Links, err)
+		if reasonOf(err) == ReasonConfiguration {
+			unconfigured = append(unconfigured, oneLine(err.Error()))
+		} else {
+			lines = append(lines, oneLine(err.Error()))
+		}
+	}
+	lines = append(lines, unconfigured...)
+	if c.hint != "" {
+		lines = append(lines, c.hint)
+	}
+	unavailable.message = c.name + ": no credential is available: " + strings.Join(lines, "; ")
+	return azcore.AccessToken{}, unavailable
+}
+
+// ask gets a token from one link, and keeps the link that gave the first one.
+func (c *ChainedTokenCredential) ask(ctx context.Context, l *link, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	release := func() {}
+	if l.turn != nil && !c.options.RetrySources {
+		select {
+		case l.turn <- struct{}{}:
+			release = sync.OnceFunc(func() { <-l.turn })
+		case <-ctx.Done():
+			return azcore.AccessToken{}, &AuthenticationFailedError{message: c.name + ": the caller's context ended: " + ctx.Err().Error(), cause: ctx.Err()}
+		}
+	}
+	defer release()
+	if w := c.winner.Load(); w != nil { // found meanwhile; all may ask it at once
+		release()
+		return w.GetToken(ctx, opts)
+	}
+	t, err := l.GetToken(ctx, opts)
+	if err != nil || c.options.RetrySources {
+		return t, err
+	}
+	chosen := c.winner.CompareAndSwap(nil, l)
+	if w := c.winner.Load(); w != l { // another link won meanwhile: a chain has one identity
+		release()
+		return w.GetToken(ctx, opts)
+	}
+	if chosen && c.logger != nil {
+		name := fmt.Sprintf("%T", l.TokenCredential)
+		if l.own != nil {
+			name = l.own.who
+		}
+		c.logger.Info("credential chosen", "chain", c.name, "credential", name)
+	}
+	return t, nil
+}
+
+func (c *ChainedTokenCredential) isUnavailable(err error) bool {
+	if _, ok := errors.AsType[*CredentialUnavailableError](err); ok {
+		return true
+	}
+	return c.options.IsUnavailable != nil && c.options.IsUnavailable(err)
+}
+
+// inChain makes the links of a chain within a chain as brief as those around it.
+func (c *ChainedTokenCredential) inChain() azcore.TokenCredential {
+	outer := &ChainedTokenCredential{name: c.name, options: c.options, hint: c.hint, logger: c.logger}
+	for _, l := range c.links {
+		if l.turn == nil {
+			l = newLink(l.TokenCredential, true)
+		}
+		outer.links = append(outer.links, l)
+	}
+	return outer
+}

@@ -1,0 +1,155 @@
+package managedid
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+const selectorVariable = "AZURE_TOKEN_CREDENTIALS"
+
+// DefaultAzureCredentialOptions are the options of NewDefaultAzureCredential.
+type DefaultAzureCredentialOptions struct {
+	// ClientOptions configures the pipeline of each link; see ManagedIdentityCredentialOptions.
+	azcore.ClientOptions
+	// AdditionallyAllowedTenants are tenants, besides the configured one, whose tokens may be requested; "*" means
+	// all. It concerns links that ask Entra.
+	AdditionallyAllowedTenants []string
+	// Cache holds the tokens of each link. Nil means the cache of the process, or private ones where ClientOptions has
+	// a Transport, policies or retry options.
+	Cache *TokenCache
+	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
+	DisableInstanceDiscovery bool
+	// Logger gets a line when a link is chosen, and what each link logs, never a secret. Nil means none.
+	Logger *slog.Logger
+	// ManagedIdentityClientID is the client ID of a user-assigned identity of the host. Zero means the value of
+	// AZURE_CLIENT_ID or, without that, the host's default identity.
+	ManagedIdentityClientID string
+	// RequireAzureTokenCredentials makes the constructor fail unless AZURE_TOKEN_CREDENTIALS has a value.
+	RequireAzureTokenCredentials bool
+	// TenantID is the tenant of workload identity. Zero means the value of AZURE_TENANT_ID.
+	TenantID string
+}
+
+// DefaultAzureCredential asks, in turn, the environment, workload identity and the host's managed identity, and stays
+// with the first that gives a token. The variable AZURE_TOKEN_CREDENTIALS selects: "prod" means these three, and the
+// name of a credential type, in any case, that one alone: EnvironmentCredential, WorkloadIdentityCredential or
+// ManagedIdentityCredential. It is safe for concurrent use.
+type DefaultAzureCredential struct {
+	chain *ChainedTokenCredential
+}
+
+var _ azcore.TokenCredential = (*DefaultAzureCredential)(nil)
+
+// NewDefaultAzureCredential makes the default chain. Pass nil for defaults. It sends nothing, and fails only where
+// AZURE_TOKEN_CREDENTIALS can't be followed: a link's own trouble shows when GetToken comes to it.
+func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*DefaultAzureCredential, error) {
+	var o DefaultAzureCredentialOptions
+	if options != nil {
+		o = *options
+	}
+	names, err := selectedLinks(os.Getenv(selectorVariable), o.RequireAzureTokenCredentials)
+	if err != nil {
+		return nil, fmt.Errorf("DefaultAzureCredential: %w", err)
+	}
+	var links []azcore.TokenCredential
+	for _, name := range names {
+		switch name {
+		case nameEnvironment:
+			links = append(links, environmentLink())
+		case nameWorkloadIdentity:
+			links = append(links, workloadIdentityLink(o.TenantID))
+		case nameManagedIdentity:
+			links = append(links, managedIdentityLink(&o))
+		}
+	}
+	chain, err := NewChainedTokenCredential(links, nil)
+	if err != nil {
+		return nil, err
+	}
+	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
+	chain.hint = "this version tries no developer's tool (" + selectorVariable + "=dev): on a laptop, run the program beside the emulator"
+	return &DefaultAzureCredential{chain}, nil
+}
+
+// GetToken returns a token for a scope, from the cache where that has a valid one. Where a link is configured and
+// refused, the error is that link's *AuthenticationFailedError; where none is available, a *CredentialUnavailableError.
+func (c *DefaultAzureCredential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if t := c.chain.hit(&opts); t != nil {
+		return t.AccessToken, nil
+	}
+	return c.chain.GetToken(ctx, opts)
+}
+
+func (c *DefaultAzureCredential) inChain() azcore.TokenCredential { return c.chain.inChain() }
+
+// selectedLinks reads AZURE_TOKEN_CREDENTIALS as azidentity does, but takes an empty value as unset.
+func selectedLinks(value string, required bool) ([]string, error) {
+	all := []string{nameEnvironment, nameWorkloadIdentity, nameManagedIdentity}
+	switch {
+	case value == "" && required:
+		return nil, fmt.Errorf("%s must be set, since RequireAzureTokenCredentials is true", selectorVariable)
+	case value == "" || value == "prod":
+		return all, nil
+	}
+	for _, name := range all {
+		if strings.EqualFold(value, name) {
+			return []string{name}, nil
+		}
+	}
+	for _, tool := range []string{"dev", "AzureCLICredential", "AzureDeveloperCLICredential", "AzurePowerShellCredential"} {
+		if value == tool || tool != "dev" && strings.EqualFold(value, tool) {
+			return nil, fmt.Errorf("%s=%s selects developers' tools, which this version doesn't have; it has prod, %s", selectorVariable, tool, strings.Join(all, ", "))
+		}
+	}
+	return nil, fmt.Errorf("%s has an unknown value; known are prod, %s", selectorVariable, strings.Join(all, ", "))
+}
+
+func managedIdentityLink(o *DefaultAzureCredentialOptions) azcore.TokenCredential {
+	m := &ManagedIdentityCredentialOptions{ClientOptions: o.ClientOptions, Cache: o.Cache, Logger: o.Logger}
+	if id := o.ManagedIdentityClientID; id != "" {
+		m.ID = ClientID(id)
+	} else if id := os.Getenv("AZURE_CLIENT_ID"); id != "" {
+		m.ID = ClientID(id)
+	}
+	c, err := NewManagedIdentityCredential(m)
+	if err != nil {
+		return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration, message: err.Error()}}
+	}
+	return c
+}
+
+// failingLink stands for a credential that can't work, and says why when the chain comes to it.
+type failingLink struct{ err error }
+
+func (l failingLink) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, copyError(l.err)
+}
+
+func (l failingLink) inChain() azcore.TokenCredential { return l }
+
+// notConfigured is the link of a credential whose variables are not set.
+func notConfigured(name, message string) azcore.TokenCredential {
+	return failingLink{&CredentialUnavailableError{Reason: ReasonConfiguration, message: name + ": " + message}}
+}
+
+// misconfigured is the link of a credential that is meant to work and can't: going on would bring another identity.
+func misconfigured(name, message string) azcore.TokenCredential {
+	return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration,
+		message: fmt.Sprintf("%s: %s; to skip this credential, set %s to the name of another", name, message, selectorVariable)}}
+}
+
+// unset returns those of the variables that have no value.
+func unset(variables ...string) (missing []string) {
+	for _, v := range variables {
+		if os.Getenv(v) == "" {
+			missing = append(missing, v)
+		}
+	}
+	return missing
+}

@@ -1,0 +1,266 @@
+package managedid
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	skip            = "; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"
+	environmentNone = "EnvironmentCredential: neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
+	workloadNone    = "WorkloadIdentityCredential: AZURE_FEDERATED_TOKEN_FILE is not set"
+	noTools         = "this version tries no developer's tool (AZURE_TOKEN_CREDENTIALS=dev): on a laptop, run the program beside the emulator"
+)
+
+// noAnswer is the Transport of a host without IMDS.
+func noAnswer(requests *int) azcore.ClientOptions {
+	o := noRetries
+	o.Transport = transportFunc(func(*http.Request) (*http.Response, error) {
+		*requests++
+		return nil, errors.New("no route")
+	})
+	return o
+}
+
+func newDefault(t testing.TB, o DefaultAzureCredentialOptions) *DefaultAzureCredential {
+	t.Helper()
+	c, err := NewDefaultAzureCredential(&o)
+	require.NoError(t, err)
+	return c
+}
+
+func TestDefault_followsAZURE_TOKEN_CREDENTIALS(t *testing.T) {
+	const known = "prod, EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential"
+	const unknown = "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS has an unknown value; known are " + known
+	tool := func(name string) string {
+		return "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS=" + name + " selects developers' tools, which this version doesn't have; it has " + known
+	}
+	for _, row := range []struct {
+		value string
+		links string // the initials of those that are asked
+		want  string // the constructor's error
+	}{
+		{"", "EWM", ""},
+		{"prod", "EWM", ""},
+		{"EnvironmentCredential", "E", ""},
+		{"environmentcredential", "E", ""},
+		{"WorkloadIdentityCredential", "W", ""},
+		{"WORKLOADIDENTITYCREDENTIAL", "W", ""},
+		{"ManagedIdentityCredential", "M", ""},
+		{"managedIdentityCredential", "M", ""},
+		{"dev", "", tool("dev")},
+		{"AzureCLICredential", "", tool("AzureCLICredential")},
+		{"azureclicredential", "", tool("AzureCLICredential")},
+		{"AzureDeveloperCLICredential", "", tool("AzureDeveloperCLICredential")},
+		{"AZUREPOWERSHELLCREDENTIAL", "", tool("AzurePowerShellCredential")},
+		{"PROD", "", unknown},
+		{"Dev", "", unknown},
+		{" prod", "", unknown},
+		{" ", "", unknown},
+		{"prod,dev", "", unknown},
+		{"EnvironmentCredential;ManagedIdentityCredential", "", unknown},
+		{"Environment", "", unknown},
+		{"DefaultAzureCredential", "", unknown},
+	} {
+		for _, required := range []bool{false, true} {
+			blankEnvironment(t)
+			t.Setenv("AZURE_TOKEN_CREDENTIALS", row.value)
+			requests := 0
+			c, err := NewDefaultAzureCredential(&DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests), RequireAzureTokenCredentials: required})
+			want := row.want
+			if row.value == "" && required {
+				want = "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS must be set, since RequireAzureTokenCredentials is true"
+			}
+			if want != "" {
+				require.EqualError(t, err, want)
+				require.Nil(t, c)
+				continue
+			}
+			require.NoError(t, err)
+			err = get(t.Context(), c, vault).err
+			var unavailable *CredentialUnavailableError
+			require.ErrorAs(t, err, &unavailable)
+			asked := ""
+			for _, l := range unavailable.Links {
+				asked += l.Error()[:1]
+			}
+			require.Equal(t, row.links, asked, "%q", row.value)
+			require.Equal(t, strings.Count(row.links, "M"), requests)
+		}
+	}
+}
+
+func TestDefault_errorWhereAllAreUnavailable(t *testing.T) {
+	blankEnvironment(t)
+	requests := 0
+	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
+	err := get(t.Context(), c, vault).err
+	require.EqualError(t, err, "DefaultAzureCredential: no credential is available: "+
+		"ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no route; "+environmentNone+"; "+workloadNone+"; "+noTools)
+	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
+	reasons := []Reason{}
+	for _, l := range err.(*CredentialUnavailableError).Links {
+		reasons = append(reasons, asCredentialError(t, l))
+	}
+	require.Equal(t, []Reason{ReasonConfiguration, ReasonConfiguration, ReasonAbsent}, reasons)
+}
+
+func TestDefault_environmentAndWorkloadIdentity(t *testing.T) {
+	const tenant, client, secret = "AZURE_TENANT_ID=t", "AZURE_CLIENT_ID=c", "AZURE_CLIENT_SECRET=not for print"
+	const certificate, file = "AZURE_CLIENT_CERTIFICATE_PATH=/tmp/not-for-print.pem", "AZURE_FEDERATED_TOKEN_FILE=/tmp/not-for-print"
+	const env, workload = "EnvironmentCredential: ", "WorkloadIdentityCredential: "
+	const noExchange = " are set, but this version can't exchange them for a token yet"
+	const noFederation = "it is configured, but this version can't exchange the federated token yet"
+	for _, row := range []struct {
+		name      string
+		variables []string
+		tenantID  string
+		want      string // the error of a link that stops the chain
+		links     []string
+	}{
+		{name: "nothing", links: []string{environmentNone, workloadNone}},
+		{name: "tenant and client, which prove nothing", variables: []string{tenant, client}, links: []string{environmentNone, workloadNone}},
+		{name: "all empty", variables: []string{"AZURE_TENANT_ID=", "AZURE_CLIENT_ID=", "AZURE_CLIENT_SECRET=", "AZURE_CLIENT_CERTIFICATE_PATH=",
+			"AZURE_FEDERATED_TOKEN_FILE="}, links: []string{environmentNone, workloadNone}},
+		{name: "a user", variables: []string{tenant, client, "AZURE_USERNAME=u"},
+			links: []string{environmentNone + " (AZURE_USERNAME is, but signing in with a password is not supported)", workloadNone}},
+
+		{name: "secret without tenant", variables: []string{client, secret}, want: env + "AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID" + skip},
+		{name: "secret without client", variables: []string{tenant, secret}, want: env + "AZURE_CLIENT_SECRET is set, but not AZURE_CLIENT_ID" + skip},
+		{name: "secret alone", variables: []string{secret}, want: env + "AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID" + skip},
+		{name: "secret with an empty tenant", variables: []string{client, secret, "AZURE_TENANT_ID="},
+			want: env + "AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID" + skip},
+		{name: "certificate without tenant", variables: []string{client, certificate},
+			want: env + "AZURE_CLIENT_CERTIFICATE_PATH is set, but not AZURE_TENANT_ID" + skip},
+		{name: "certificate alone", variables: []string{certificate},
+			want: env + "AZURE_CLIENT_CERTIFICATE_PATH is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID" + skip},
+		{name: "secret", variables: []string{tenant, client, secret}, want: env + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" + noExchange + skip},
+		{name: "certificate", variables: []string{tenant, client, certificate},
+			want: env + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_CERTIFICATE_PATH" + noExchange + skip},
+		{name: "secret before certificate", variables: []string{tenant, client, certificate, secret},
+			want: env + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" + noExchange + skip},
+		{name: "an empty secret is unset", variables: []string{tenant, client, certificate, "AZURE_CLIENT_SECRET="},
+			want: env + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_CERTIFICATE_PATH" + noExchange + skip},
+
+		{name: "token file without client", variables: []string{tenant, file}, want: workload + "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID" + skip},
+		{name: "token file without tenant", variables: []string{client, file}, want: workload + "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_TENANT_ID" + skip},
+		{name: "token file alone", variables: []string{file}, want: workload + "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID and AZURE_TENANT_ID" + skip},
+		{name: "token file", variables: []string{tenant, client, file}, want: workload + noFederation + skip},
+		{name: "token file and the options' tenant", variables: []string{client, file}, tenantID: "t", want: workload + noFederation + skip},
+		{name: "token file, the options' tenant, no client", variables: []string{file}, tenantID: "t",
+			want: workload + "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID" + skip},
+		{name: "environment before workload identity", variables: []string{secret, file, client, tenant},
+			want: env + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" + noExchange + skip},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			blankEnvironment(t)
+			setenv(t, row.variables...)
+			requests := 0
+			err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests), TenantID: row.tenantID}), vault).err
+			require.NotContains(t, err.Error(), "not for print")
+			require.NotContains(t, err.Error(), "not-for-print")
+			if row.want == "" {
+				all := err.(*CredentialUnavailableError)
+				require.EqualError(t, all.Links[0], row.links[0])
+				require.EqualError(t, all.Links[1], row.links[1])
+				require.Equal(t, 1, requests)
+				return
+			}
+			require.IsType(t, &AuthenticationFailedError{}, err)
+			require.EqualError(t, err, row.want)
+			require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
+			require.Zero(t, requests)
+		})
+	}
+}
+
+func TestDefault_aSelectedLinkSkipsOneThatIsConfiguredByHalf(t *testing.T) {
+	blankEnvironment(t)
+	setenv(t, "AZURE_CLIENT_SECRET=s", "AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential")
+	var requests []*http.Request
+	require.NoError(t, get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests)}), vault).err)
+	require.Len(t, requests, 1)
+}
+
+func TestDefault_managedIdentitysClientID(t *testing.T) {
+	for _, row := range []struct{ name, option, variable, want string }{
+		{"none", "", "", ""},
+		{"the variable", "", "of the variable", "of the variable"},
+		{"the option", "of the option", "", "of the option"},
+		{"the option before the variable", "of the option", "of the variable", "of the option"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			blankEnvironment(t)
+			t.Setenv("AZURE_CLIENT_ID", row.variable)
+			var requests []*http.Request
+			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests), ManagedIdentityClientID: row.option})
+			require.NoError(t, get(t.Context(), c, vault).err)
+			require.Equal(t, row.want, requests[0].URL.Query().Get("client_id"))
+			require.Equal(t, row.want != "", requests[0].URL.Query().Has("client_id"))
+		})
+	}
+}
+
+func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
+	const unbuilt = "ManagedIdentityCredential: the environment is that of "
+	for _, row := range []struct {
+		name      string
+		variables []string
+		want      string
+	}{
+		{"Service Fabric", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=t"},
+			unbuilt + "Service Fabric, which this version doesn't support"},
+		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s"}, unbuilt + "Azure ML, which this version doesn't support"},
+		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342"}, unbuilt + "Cloud Shell, which this version doesn't support"},
+		{"Azure Arc", []string{"IDENTITY_ENDPOINT=http://localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
+			unbuilt + "Azure Arc, which this version doesn't support"},
+		{"a bad endpoint", []string{"IDENTITY_ENDPOINT=localhost", "IDENTITY_HEADER=h"}, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
+		{"a blank client ID", []string{"AZURE_CLIENT_ID= "}, "ManagedIdentityCredential: the client ID of the identity is empty"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			blankEnvironment(t)
+			setenv(t, row.variables...)
+			requests := 0
+			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
+			err := get(t.Context(), c, vault).err
+			require.IsType(t, &AuthenticationFailedError{}, err)
+			require.EqualError(t, err, row.want)
+			require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
+			require.NotSame(t, err, get(t.Context(), c, vault).err, "each caller has its own")
+			require.Zero(t, requests)
+		})
+	}
+}
+
+func TestDefault_standsInAChain(t *testing.T) {
+	blankEnvironment(t)
+	requests := 0
+	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
+	chain := newChain(t, nil, c, foreign(func(context.Context) (string, error) { return "t", nil }))
+	require.Equal(t, "t", get(t.Context(), chain, vault).token.Token)
+	require.Equal(t, 1, requests)
+}
+
+func TestDefault_tellsItsLoggerWhichLinkWasChosen(t *testing.T) {
+	blankEnvironment(t)
+	var out bytes.Buffer
+	var requests []*http.Request
+	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests), Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	first := get(t.Context(), c, vault)
+	require.NoError(t, first.err)
+	require.Equal(t, first.token, get(t.Context(), c, vault).token)
+	require.Len(t, requests, 1)
+	require.Equal(t, 1, strings.Count(out.String(), "credential chosen"), out.String())
+	require.Contains(t, out.String(), "chain=DefaultAzureCredential")
+	require.NotContains(t, out.String(), secretToken)
+	require.True(t, first.token.ExpiresOn.After(time.Now()))
+}

@@ -1,0 +1,24 @@
+// Package managedid gets Microsoft Entra access tokens for the managed identity of the Azure host that a program runs
+// on, with no secret in code or configuration. A credential is an azcore.TokenCredential, for any Azure SDK client:
+//
+//	cred, err := managedid.NewDefaultAzureCredential(nil)
+//
+// Names and options are those of azidentity, so that moving over is a change of import.
+//
+// # Behavior
+//
+// Tokens are cached in memory, per process: a hit takes no lock and allocates nothing. A token is refreshed in the
+// background five minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
+// goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or 503 with
+// Retry-After, the whole process stops asking it until the time it named.
+//
+// A credential on its own, or one whose endpoint the host's variables announce, waits for an endpoint that is still booting
+// as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds.
+//
+// # Errors
+//
+// Errors are one line. [CredentialUnavailableError] lets a chain go on, [AuthenticationFailedError] ends it; both have a
+// [Reason]. They match context.Canceled and context.DeadlineExceeded only when the caller's own context has ended.
+//
+// Package managedidtest, beside this one, is an emulator to test against.
+package managedid

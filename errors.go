@@ -1,0 +1,247 @@
+package managedid
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+)
+
+// Reason says what kind of failure an error is, for programs that react to it.
+// The zero value means that none of the others is known to apply.
+type Reason string
+
+const (
+	// ReasonAbsent: no managed identity endpoint is there, or what answers at its address is something else.
+	ReasonAbsent Reason = "absent"
+	// ReasonNotReady: the endpoint is known to exist, but doesn't accept connections or keeps failing (404, 410, 5xx).
+	ReasonNotReady Reason = "not ready"
+	// ReasonThrottled: the endpoint asked for a pause (429, or 503 with Retry-After) that outlasts the caller.
+	ReasonThrottled Reason = "throttled"
+	// ReasonIdentityNotFound: the identity asked for isn't assigned to this host.
+	ReasonIdentityNotFound Reason = "identity not found"
+	// ReasonAmbiguousIdentity: the host has several identities, and none was named.
+	ReasonAmbiguousIdentity Reason = "ambiguous identity"
+	// ReasonInvalidScope: the scope is malformed, or its resource is unknown.
+	ReasonInvalidScope Reason = "invalid scope"
+	// ReasonRejectedCredential: the endpoint refused what proves the identity, for example a secret or its header.
+	ReasonRejectedCredential Reason = "rejected credential"
+	// ReasonMalformedAnswer: the endpoint answered with success but without a usable token.
+	ReasonMalformedAnswer Reason = "malformed answer"
+	// ReasonConfiguration: options or environment variables are incomplete, contradictory or unsupported.
+	ReasonConfiguration Reason = "configuration"
+)
+
+// final tells whether asking again at once would bring the same answer.
+func (r Reason) final() bool {
+	switch r {
+	case ReasonIdentityNotFound, ReasonAmbiguousIdentity, ReasonInvalidScope, ReasonRejectedCredential,
+		ReasonMalformedAnswer, ReasonConfiguration:
+		return true
+	}
+	return false
+}
+
+// AuthenticationFailedError says that a credential is configured and was refused or got no token.
+// A chain stops at this error. It matches [context.Canceled] or [context.DeadlineExceeded] exactly
+// when the context that was given to GetToken has ended.
+type AuthenticationFailedError struct {
+	// RawResponse is the endpoint's last answer, with a body of its own to read. Its request has
+	// neither body nor secret headers. Nil where the failure has no answer, or one with a 2xx status.
+	RawResponse *http.Response `json:"-"`
+	// Reason is the kind of failure; zero when unknown.
+	Reason Reason
+	// RetryAfter is the earliest time at which the endpoint will be asked again; zero unless it throttles.
+	RetryAfter time.Time
+
+	message  string
+	cause    error                 // the caller's context error or nil, so that no other error matches it
+	response func() *http.Response // makes RawResponse for each copy
+}
+
+// Error returns one line whose text is stable: identifiers and times are in fields only.
+func (e *AuthenticationFailedError) Error() string { return e.message }
+
+// Unwrap returns the error of the caller's context where that has ended, else nil.
+func (e *AuthenticationFailedError) Unwrap() error { return e.cause }
+
+// NonRetriable keeps an SDK's retry policy from repeating what this package has retried already.
+func (*AuthenticationFailedError) NonRetriable() {}
+
+// CredentialUnavailableError says that a credential isn't configured or its endpoint isn't there.
+// A chain that gets it asks its next link.
+type CredentialUnavailableError struct {
+	// Reason is the kind of failure; zero when unknown.
+	Reason Reason
+	// Links has the error of each link, in order, where a whole chain is unavailable.
+	Links []error
+
+	message string
+}
+
+// NewCredentialUnavailableError makes the error by which a link of one's own tells a chain to go on.
+func NewCredentialUnavailableError(message string) error {
+	return &CredentialUnavailableError{message: message}
+}
+
+// Error returns one line; a chain's has the lines of its links, joined by "; ".
+func (e *CredentialUnavailableError) Error() string { return e.message }
+
+// NonRetriable keeps an SDK's retry policy from repeating what this package has retried already.
+func (*CredentialUnavailableError) NonRetriable() {}
+
+// copyError gives each receiver of a shared failure a value, and a body reader, of its own.
+func copyError(err error) error {
+	switch e := err.(type) {
+	case *AuthenticationFailedError:
+		c := *e
+		if c.response != nil {
+			c.RawResponse = c.response()
+		}
+		return &c
+	case *CredentialUnavailableError:
+		c := *e
+		return &c
+	}
+	return err
+}
+
+func reasonOf(err error) Reason {
+	if e, ok := errors.AsType[*AuthenticationFailedError](err); ok {
+		return e.Reason
+	}
+	if e, ok := errors.AsType[*CredentialUnavailableError](err); ok {
+		return e.Reason
+	}
+	return ""
+}
+
+// answer is what an endpoint said, as far as an error may quote it.
+type answer struct {
+	status      int
+	header      http.Header
+	json        bool   // the body is a JSON object with at least one of the fields of a token endpoint
+	code        string // OAuth's "error", or the code nested in it
+	description string // in one line, without trace id and time
+	isToken     bool   // has a field that only token answers have
+}
+
+// readAnswer looks at a downloaded response. Forms seen: {"error":"…","error_description":"…"} (IMDS, Entra),
+// {"statusCode":400,"message":"…"} (App Service), {"error":{"code":"…","message":"…"}} (Service Fabric, Cloud Shell).
+// None of the secrets is quoted, should the endpoint repeat what it was sent.
+func readAnswer(resp *http.Response, secrets ...string) answer {
+	a := answer{status: resp.StatusCode, header: resp.Header}
+	body, err := runtime.Payload(resp)
+	if err != nil {
+		return a
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(bytes.TrimPrefix(body, bom), &fields) != nil {
+		return a
+	}
+	text := func(fields map[string]json.RawMessage, name string) (s string) {
+		_ = json.Unmarshal(fields[name], &s)
+		return s
+	}
+	for _, name := range []string{"access_token", "expires_in", "expires_on"} {
+		_, has := fields[name]
+		a.isToken = a.isToken || has
+	}
+	a.code, a.description = text(fields, "error"), text(fields, "error_description")
+	var nested map[string]json.RawMessage
+	if json.Unmarshal(fields["error"], &nested) == nil {
+		a.code, a.description = text(nested, "code"), text(nested, "message")
+	}
+	if a.description == "" {
+		a.description = text(fields, "message")
+	}
+	for _, s := range secrets {
+		a.code, a.description = strings.ReplaceAll(a.code, s, "REDACTED"), strings.ReplaceAll(a.description, s, "REDACTED")
+	}
+	a.code, a.description = quotable(a.code), quotable(a.description)
+	a.json = a.isToken || a.code != "" || a.description != ""
+	return a
+}
+
+// String is the part of an error's line that quotes the endpoint: "400 Bad Request, invalid_request: Identity not found".
+func (a answer) String() string {
+	var b strings.Builder
+	b.WriteString(statusLine(a.status))
+	if a.code != "" {
+		b.WriteString(", " + a.code)
+	}
+	if a.description != "" && a.status/100 != 2 {
+		b.WriteString(": " + a.description)
+	}
+	return b.String()
+}
+
+func statusLine(code int) string {
+	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
+}
+
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
+}
+
+// quotable makes an endpoint's text fit into an error's line, and the same each time: Entra puts
+// identifiers and a time behind "Trace ID:".
+func quotable(s string) string {
+	s, _, _ = strings.Cut(s, "Trace ID:")
+	s = oneLine(s)
+	const limit = 400
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
+
+// transportCause is the stable part of a transport's error: no addresses, ports or URLs.
+func transportCause(err error) string {
+	var netErr net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
+		return "no answer in time"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		inner := op.Err
+		for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
+			inner = next
+		}
+		return op.Op + ": " + inner.Error()
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return oneLine(err.Error())
+}
+
+// responseMaker returns a function that makes copies of a failed response, each with a reader of its own
+// and with a request that carries no body, no context and none of the secret headers.
+func responseMaker(resp *http.Response, body []byte) func() *http.Response {
+	return func() *http.Response {
+		c := *resp
+		c.Header = resp.Header.Clone()
+		c.Body = io.NopCloser(bytes.NewReader(body))
+		c.TLS = nil
+		if r := resp.Request; r != nil {
+			header := r.Header.Clone()
+			for _, name := range secretHeaders {
+				header.Del(name)
+			}
+			u := *r.URL
+			c.Request = &http.Request{Method: r.Method, URL: &u, Host: r.Host, Header: header, Proto: r.Proto,
+				ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor}
+		}
+		return &c
+	}
+}

@@ -1,0 +1,159 @@
+package managedid
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+)
+
+func TestVector1_recordedAnswersOfEachSource(t *testing.T) {
+	recorded := map[string]struct{ at, expires int64 }{
+		"appservice-container-apps.json": {1586898335, 1586984735},
+		"appservice-functions.json":      {1586898335, 1586984735},
+		"appservice-2017-docs.json":      {1505260800, 1505347200},
+		"appservice-2017-linux.json":     {1560901321, 1560987721},
+		"appservice-2017-windows.json":   {1579065852, 1579152252},
+		"arc.json":                       {1740186826, 1740273225},
+		"azureml.json":                   {1697733278, 1697818980},
+		"cloudshell.json":                {1740186826, 1740190725},
+		"entra.json":                     {1740186826, 1740190425},
+		"imds-system.json":               {1740186826, 1740272916},
+		"imds-user.json":                 {1740186826, 1740272916},
+		"podidentity-sidecar.json":       {1740186826, 1740273225},
+		"servicefabric.json":             {1565158211, 1565244611},
+	}
+	for name, body := range answers(t) {
+		row, ok := recorded[name]
+		at := time.Unix(row.at, 0).UTC()
+		got, err := decodeToken(body, at, at)
+		require.Equal(t, !ok, strings.HasPrefix(name, "malformed-"), name)
+		if !ok {
+			require.Error(t, err, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.Equal(t, azcore.AccessToken{Token: secretToken, ExpiresOn: time.Unix(row.expires, 0).UTC(), RefreshOn: got.RefreshOn}, got.AccessToken, name)
+		delete(recorded, name)
+	}
+	require.Empty(t, recorded, "recordings that are not there")
+}
+
+// answers reads testdata/answers, by file name.
+func answers(tb testing.TB) map[string][]byte {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/answers/*.json")
+	require.NoError(tb, err)
+	require.NotEmpty(tb, files)
+	bodies := map[string][]byte{}
+	for _, f := range files {
+		body, err := os.ReadFile(f)
+		require.NoError(tb, err)
+		bodies[filepath.Base(f)] = body
+	}
+	return bodies
+}
+
+// expiresOnSeeds are forms of expires_on, and things near them.
+var expiresOnSeeds = []string{`"1740272916"`, `1740272916`, `"06/19/2019 23:42:01 +00:00"`, `"1/16/2020 5:24:12 AM +00:00"`,
+	`"09/14/2017 00:00:00 PM +00:00"`, `"2025-02-23T01:08:36Z"`, `"2025-02-23 01:08:36"`, `"9999-12-31T23:59:59-14:00"`, `253402300799`,
+	`"0x7fffffff"`, `"1e10"`, `-1`, `1e999`, `"NaN"`, `null`, `{}`, `""`, `"T T T"`, `"AM PM"`}
+
+func FuzzDecodeToken(f *testing.F) {
+	recorded := answers(f)
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		f.Add(recorded[name], int64(0))
+		f.Add(append(slices.Clone(bom), recorded[name]...), int64(120))
+	}
+	for _, s := range expiresOnSeeds {
+		f.Add([]byte(withToken(`,"expires_on":`+s)), int64(1))
+		f.Add([]byte(withToken(`,"expires_in":`+s+`,"refresh_in":`+s)), int64(1))
+	}
+	f.Fuzz(func(t *testing.T, body []byte, tookSeconds int64) {
+		sent := july2017
+		now := sent.Add(time.Duration(uint64(tookSeconds)%180) * time.Second)
+		got, err := decodeToken(body, sent, now)
+		if err != nil {
+			require.Contains(t, decodeErrors, err.Error())
+			require.Zero(t, got)
+			return
+		}
+		require.NotEmpty(t, strings.TrimSpace(got.Token))
+		require.Equal(t, time.UTC, got.ExpiresOn.Location())
+		require.True(t, got.ExpiresOn.After(now))
+		require.LessOrEqual(t, got.ExpiresOn.Year(), 9999, "encoding/json refuses later years")
+		if !got.RefreshOn.IsZero() {
+			require.Equal(t, time.UTC, got.RefreshOn.Location())
+			require.True(t, got.RefreshOn.After(sent))
+			require.True(t, got.RefreshOn.Before(got.ExpiresOn))
+		}
+		plan := got.planned(now, defaultRefreshBefore)
+		require.True(t, plan.due.After(now))
+		require.False(t, plan.due.After(plan.ExpiresOn))
+		require.Equal(t, fresh, plan.freshness(now))
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"", "0", "1", "26", "-1", "1.5", "+7", "300", "301", "9223372036854775807", "9223372036854775808", "0x10", " 3",
+		"soon", "Fri, 14 Jul 2017 02:41:00 GMT", "Fri, 14 Jul 2017 02:39:59 GMT", "Friday, 14-Jul-17 02:41:00 GMT", "Fri Jul 14 02:41:00 2017",
+		"Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"} {
+		f.Add(s, "", "")
+		f.Add("", s, "7")
+		f.Add("26", "0", s)
+	}
+	f.Fuzz(func(t *testing.T, seconds, ms, xms string) {
+		h := http.Header{}
+		h.Set("Retry-After", seconds)
+		h.Set("Retry-After-Ms", ms)
+		h.Set("X-Ms-Retry-After-Ms", xms)
+		d := retryAfter(h, july2017)
+		require.GreaterOrEqual(t, d, time.Duration(0))
+		require.LessOrEqual(t, d, maxRetryAfter)
+		require.Zero(t, retryAfter(http.Header{}, july2017))
+	})
+}
+
+func FuzzReadAnswer(f *testing.F) {
+	recorded := answers(f)
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		f.Add(400, recorded[name])
+		f.Add(200, recorded[name])
+	}
+	for _, s := range []string{`{"error":"a\nb","error_description":"first\r\nsecond\tthird\u0000"}`, `{"error":{"code":"c","message":"m"},"error_description":"d"}`,
+		`{"error_description":"AADSTS500011: nobody. Trace ID: 1 Timestamp: 2"}`, `{"message":"` + strings.Repeat("é", 1000) + `"}`,
+		`{"error":1,"message":{}}`, `null`, `{"error":null}`, `{"error":"\u0085\u009b31m","message":"\u2028\u2029"}`} {
+		f.Add(500, []byte(s))
+		f.Add(204, []byte("\xef\xbb\xbf"+s))
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		resp := respond(&http.Request{}, status, string(body))
+		a := readAnswer(resp)
+		line := a.String()
+		require.NotContains(t, line, "Trace ID:")
+		require.Less(t, len(line), 1000)
+		require.True(t, utf8.ValidString(line))
+		for _, r := range line {
+			require.False(t, unicode.IsControl(r) || r == '\u2028' || r == '\u2029', "%q is more than one line", line)
+		}
+		if a.json {
+			require.True(t, json.Valid([]byte(strings.TrimPrefix(string(body), string(bom)))))
+		} else {
+			require.Equal(t, statusLine(status), line)
+		}
+		if status/100 == 2 && a.description != "" {
+			require.NotContains(t, line, ": "+a.description)
+		}
+		require.Equal(t, a, readAnswer(resp), "the body is read again")
+	})
+}

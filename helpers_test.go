@@ -1,0 +1,85 @@
+package managedid
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+)
+
+// secretToken is in every answer of the tests' fakes, and must be in no output.
+const secretToken = "eyJ0b2tlbg.c2VjcmV0.cGF5bG9hZA"
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+// respond makes an answer; header is name, value, name, value, …
+func respond(r *http.Request, status int, body string, header ...string) *http.Response {
+	h := http.Header{}
+	for i := 0; i+1 < len(header); i += 2 {
+		h.Add(header[i], header[i+1])
+	}
+	return &http.Response{StatusCode: status, Status: statusLine(status), Header: h, Request: r,
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
+}
+
+func tokenBody(resource string, expires time.Time) string {
+	return fmt.Sprintf(`{"access_token":%q,"expires_on":"%d","resource":%q,"token_type":"Bearer"}`, secretToken, expires.Unix(), resource)
+}
+
+// blankEnvironment hides whatever identity the machine of the tests has.
+func blankEnvironment(tb testing.TB) {
+	tb.Helper()
+	for _, name := range []string{"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT",
+		"MSI_SECRET", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME",
+		"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_TOKEN_CREDENTIALS"} {
+		tb.Setenv(name, "")
+	}
+}
+
+// TestMain fails where a goroutine of the package has outlived the tests.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if left := waitForGoroutines(); left != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// checkGoroutines fails a test that leaves a goroutine of the package behind. Those in a synctest bubble need no
+// check: the bubble itself does not end before its goroutines.
+func checkGoroutines(tb testing.TB) {
+	tb.Helper()
+	tb.Cleanup(func() {
+		if left := waitForGoroutines(); left != "" {
+			tb.Errorf("goroutines left behind:\n%s", left)
+		}
+	})
+}
+
+// waitForGoroutines returns the stacks of goroutines that this package began, once those about to end have had time to.
+func waitForGoroutines() (left string) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		var all strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&all, 2)
+		left = ""
+		for stack := range strings.SplitSeq(all.String(), "\n\n") {
+			if _, creator, _ := strings.Cut(stack, "created by "); strings.HasPrefix(creator, modulePath+".(") {
+				left += stack + "\n\n"
+			}
+		}
+		if left == "" {
+			return ""
+		}
+		<-tick.C
+	}
+	return left
+}

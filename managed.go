@@ -1,0 +1,272 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+const nameManagedIdentity = "ManagedIdentityCredential"
+
+// Source is a kind of managed identity endpoint. The zero value means the one that the host's environment shows.
+type Source string
+
+const (
+	// SourceIMDS is the Azure Instance Metadata Service of virtual machines, scale sets, AKS nodes and others.
+	SourceIMDS Source = "IMDS"
+	// SourceAppService is the endpoint of App Service, Functions and Container Apps, version 2019-08-01.
+	SourceAppService Source = "App Service"
+)
+
+// Sources that are detected, so that their hosts get a clear error, but not built yet.
+const (
+	sourceServiceFabric Source = "Service Fabric"
+	sourceAzureML       Source = "Azure ML"
+	sourceCloudShell    Source = "Cloud Shell"
+	sourceAzureArc      Source = "Azure Arc"
+)
+
+// ManagedIDKind is the ID of a user-assigned managed identity: a [ClientID], an [ObjectID] or a [ResourceID].
+type ManagedIDKind interface {
+	fmt.Stringer
+	idKind() idKind
+}
+
+type idKind int
+
+const (
+	kindClientID idKind = iota
+	kindObjectID
+	kindResourceID
+)
+
+func (k idKind) String() string { return [...]string{"client ID", "object ID", "resource ID"}[k] }
+
+// ClientID is the client ID, also called application ID, of a user-assigned managed identity: a GUID.
+type ClientID string
+
+func (ClientID) idKind() idKind { return kindClientID }
+
+// String returns the ID.
+func (id ClientID) String() string { return string(id) }
+
+// ObjectID is the object ID, also called principal ID, of a user-assigned managed identity: a GUID.
+type ObjectID string
+
+func (ObjectID) idKind() idKind { return kindObjectID }
+
+// String returns the ID.
+func (id ObjectID) String() string { return string(id) }
+
+// ResourceID is the Azure resource ID of a user-assigned managed identity, of the form
+// /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME.
+type ResourceID string
+
+func (ResourceID) idKind() idKind { return kindResourceID }
+
+// String returns the ID.
+func (id ResourceID) String() string { return string(id) }
+
+// ManagedIdentityCredentialOptions are the options of NewManagedIdentityCredential.
+type ManagedIdentityCredentialOptions struct {
+	// ClientOptions configures the pipeline. A zero Retry field has the source's default. A Transport that is an
+	// *http.Client is copied, and its redirects turned off. Logging.IncludeBody and APIVersion have no effect.
+	azcore.ClientOptions
+	// ID names a user-assigned identity. Nil means the host's default, normally its system-assigned identity.
+	ID ManagedIDKind
+	// Source fixes the endpoint instead of detecting it, and says that it is there: a call then waits for an endpoint
+	// that is still booting, as long as its context allows. Zero means detection.
+	Source Source
+	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
+	// Transport, policies or retry options.
+	Cache *TokenCache
+	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	Logger *slog.Logger
+}
+
+// ManagedIdentityCredential gets tokens for the managed identity of the host. It is safe for concurrent use.
+type ManagedIdentityCredential struct {
+	credential
+}
+
+var _ azcore.TokenCredential = (*ManagedIdentityCredential)(nil)
+
+// NewManagedIdentityCredential makes a credential for the host's managed identity. Pass nil for defaults. It sends
+// nothing: it fails only where options or environment can't work.
+func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*ManagedIdentityCredential, error) {
+	var o ManagedIdentityCredentialOptions
+	if options != nil {
+		o = *options
+	}
+	s, err := managedSource(&o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", nameManagedIdentity, err)
+	}
+	cache := o.Cache
+	if cache == nil && hasOwnTransport(&o.ClientOptions) {
+		cache = &TokenCache{}
+	} else if cache == nil {
+		cache = &processCache
+	}
+	c := &ManagedIdentityCredential{credential{
+		name:     nameManagedIdentity,
+		who:      nameManagedIdentity + ": " + s.name,
+		source:   s,
+		tokens:   cache.identity(s.identity),
+		endpoint: cache.endpoint(s.endpoint, s.limits),
+		logger:   o.Logger,
+	}}
+	c.client, err = newClient(o.ClientOptions, c.who, s, c.endpoint)
+	return c, err
+}
+
+// GetToken returns a token for exactly one scope, RESOURCE/.default or just RESOURCE. It comes from the cache where
+// that has a valid one; TenantID and EnableCAE have no effect. Errors are *AuthenticationFailedError or
+// *CredentialUnavailableError.
+func (c *ManagedIdentityCredential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if t := c.hit(&opts); t != nil {
+		return t.AccessToken, nil
+	}
+	return c.acquire(ctx, opts)
+}
+
+func (c *ManagedIdentityCredential) own() *credential { return &c.credential }
+
+// inChain returns the credential as a link of a chain that has others: it doesn't wait for an endpoint that
+// nothing announces. A copy, since a caller may use the credential on its own too.
+func (c *ManagedIdentityCredential) inChain() azcore.TokenCredential {
+	if c.source.announced {
+		return c
+	}
+	link := *c
+	link.chained = true
+	return &link
+}
+
+// managedSource finds the endpoint and checks that it can take the ID.
+func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
+	if o.ID != nil && strings.TrimSpace(o.ID.String()) == "" {
+		return nil, fmt.Errorf("the %s of the identity is empty", o.ID.idKind())
+	}
+	kind := o.Source
+	if kind == "" {
+		kind = detectSource()
+	}
+	var s *source
+	var err error
+	switch kind {
+	case SourceIMDS:
+		s, err = imdsSource(o.ID)
+	case SourceAppService:
+		s, err = appServiceSource(o.ID)
+	case sourceServiceFabric, sourceAzureML, sourceCloudShell, sourceAzureArc:
+		return nil, fmt.Errorf("the environment is that of %s, which this version doesn't support", kind)
+	default:
+		return nil, fmt.Errorf("unknown source %q", string(kind))
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.announced = s.announced || o.Source != ""
+	s.resource = managedResource
+	id := "the host's default"
+	if o.ID != nil {
+		id = o.ID.idKind().String() + " " + strings.ToLower(o.ID.String())
+	}
+	s.identity = "managed identity|" + s.endpoint + "|" + id
+	return s, nil
+}
+
+// detectSource looks at the variables that hosts set, in the order that Microsoft's libraries have agreed on.
+// An empty variable counts as unset.
+func detectSource() Source {
+	has := func(name string) bool { return os.Getenv(name) != "" }
+	switch endpoint, header := has("IDENTITY_ENDPOINT"), has("IDENTITY_HEADER"); {
+	case endpoint && header && has("IDENTITY_SERVER_THUMBPRINT"):
+		return sourceServiceFabric
+	case endpoint && header:
+		return SourceAppService
+	case has("MSI_ENDPOINT") && has("MSI_SECRET"):
+		return sourceAzureML
+	case has("MSI_ENDPOINT"):
+		return sourceCloudShell
+	case endpoint && has("IMDS_ENDPOINT"), isFile(arcAgent(goruntime.GOOS)):
+		return sourceAzureArc
+	}
+	return SourceIMDS
+}
+
+// arcAgent is the path of the Azure Connected Machine agent's metadata service, "" where there is none.
+func arcAgent(goos string) string {
+	switch goos {
+	case "linux":
+		return "/opt/azcmagent/bin/himds"
+	case "windows":
+		if dir := os.Getenv("ProgramFiles"); dir != "" {
+			return filepath.Join(dir, "AzureConnectedMachineAgent", "himds.exe")
+		}
+	}
+	return ""
+}
+
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return path != "" && err == nil
+}
+
+// defaultSuffix makes a resource the scope of all its permissions.
+const defaultSuffix = "/.default"
+
+// managedResource is what managed identity endpoints call the scope: its resource, without one "/.default".
+func managedResource(opts policy.TokenRequestOptions) (string, error) {
+	if len(opts.Scopes) != 1 {
+		return "", fmt.Errorf("GetToken needs exactly one scope, not %d", len(opts.Scopes))
+	}
+	resource := strings.TrimSuffix(opts.Scopes[0], defaultSuffix)
+	if resource == "" {
+		return "", errors.New("the scope is empty; it has the form https://vault.azure.net/.default")
+	}
+	return resource, nil
+}
+
+// parseEndpoint checks a URL that an environment variable gives.
+func parseEndpoint(variable, value string) (*url.URL, error) {
+	if value == "" {
+		return nil, fmt.Errorf("%s is not set", variable)
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("%s is not an http or https URL", variable)
+	}
+	return u, nil
+}
+
+// withIdentity adds the query of a token request; names are the source's parameters by kind of ID.
+func withIdentity(u url.URL, apiVersion, resource string, id ManagedIDKind, names [3]string) string {
+	q := u.Query()
+	q.Set("api-version", apiVersion)
+	q.Set("resource", resource)
+	if id != nil {
+		q.Set(names[id.idKind()], id.String())
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// missingIdentity is the advice where the host doesn't have the identity.
+func missingIdentity(id ManagedIDKind) string {
+	if id == nil {
+		return "no managed identity is assigned to this host; assign one, or name a user-assigned one"
+	}
+	return fmt.Sprintf("no identity with %s %q is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID",
+		id.idKind(), oneLine(id.String()))
+}

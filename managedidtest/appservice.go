@@ -1,0 +1,81 @@
+package managedidtest
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// appServiceToken is the answer with a token, as in Microsoft's page "Managed identities for App Service and Azure
+// Functions": no lifetime, and the client ID in upper case.
+type appServiceToken struct {
+	AccessToken string `json:"access_token"`
+	ExpiresOn   string `json:"expires_on"` // seconds since 1970
+	Resource    string `json:"resource"`
+	TokenType   string `json:"token_type"`
+	ClientID    string `json:"client_id"`
+}
+
+// appService answers as App Service, Functions and Container Apps do in api-version 2019-08-01.
+func (s *state) appService(r *http.Request) answer {
+	if r.Method != http.MethodGet {
+		return notGET(emptyAnswer(http.StatusMethodNotAllowed, AppService))
+	}
+	secret := r.Header.Get("X-Identity-Header")
+	if subtle.ConstantTimeCompare([]byte(secret), []byte(s.currentSecret())) != 1 {
+		return emptyAnswer(http.StatusForbidden, AppService)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return appServiceError("The query is malformed.")
+	}
+	id, problem := s.appServiceIdentity(query)
+	if id == nil {
+		return appServiceError(problem)
+	}
+	resource := query.Get("resource")
+	t := s.tokens.get(id, resource, time.Now())
+	a := jsonAnswer(http.StatusOK, AppService, appServiceToken{
+		AccessToken: t.raw,
+		ExpiresOn:   strconv.FormatInt(t.expires.Unix(), 10),
+		Resource:    resource,
+		TokenType:   "Bearer",
+		ClientID:    strings.ToUpper(id.ClientID),
+	})
+	a.identity = id.ClientID
+	return a
+}
+
+// appServiceIdentity returns the identity that answers a good query. Without a selector it is the system-assigned one.
+func (s *state) appServiceIdentity(query url.Values) (id *Identity, problem string) {
+	if query.Get("api-version") != "2019-08-01" {
+		return nil, "The api-version is not supported."
+	}
+	selector, ok := only(query, "client_id", "principal_id", "object_id", "mi_res_id")
+	if !ok {
+		return nil, "A query parameter was specified more than once, or several identities were."
+	}
+	if query.Get("resource") == "" {
+		return nil, "The resource is missing."
+	}
+	id = s.system
+	if selector != "" {
+		id = s.find(selector, query.Get(selector))
+	}
+	return id, "Unable to load the proper Managed Identity."
+}
+
+// appServiceError is recorded in github.com/Azure/azure-sdk-for-net issue 43691.
+func appServiceError(message string) answer {
+	correlation := newGUID()
+	a := jsonAnswer(http.StatusBadRequest, AppService, struct {
+		StatusCode    int    `json:"statusCode"`
+		Message       string `json:"message"`
+		CorrelationID string `json:"correlationId"`
+	}{http.StatusBadRequest, message, correlation})
+	a.header.Set("X-Correlation-Id", correlation)
+	return a
+}

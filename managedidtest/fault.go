@@ -1,0 +1,132 @@
+package managedidtest
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Fault is something that goes wrong. Of several in force at one endpoint the one injected first applies, until it has
+// ended; so two faults with a Count are a script.
+type Fault struct {
+	// Endpoint is where. Zero: at any of them.
+	Endpoint Endpoint
+
+	// Count is the number of requests after which the fault has ended. Zero: no limit.
+	Count int
+
+	// For is the time after which the fault has ended, counted from Inject. Zero: no limit. Without Count and For it lasts
+	// until ClearFaults.
+	For time.Duration
+
+	// Status is the answer's status. Zero: the normal answer, or 200 if there is a Body.
+	Status int
+
+	// Body is the answer's body when Status or Body is set.
+	Body string
+
+	// Header is added to the headers that the endpoint sends with every answer, and replaces those of the same name. A
+	// name without values takes the header away: http.Header{"Server": nil}.
+	Header http.Header
+
+	// Delay is the time that passes before whatever follows. Zero: none.
+	Delay time.Duration
+
+	// Reset resets the connection after the request was read. There is no answer then.
+	Reset bool
+
+	// Refused refuses connections. On a [Server] it holds for the whole address, whatever the Endpoint: established
+	// connections are closed too, Count and Delay are ignored, and the server listens again on the same address after For
+	// or ClearFaults. In [Emulator.Do] it is per request, by path. Refused connections are not logged.
+	Refused bool
+}
+
+type fault struct {
+	Fault
+	until time.Time // zero: no limit
+	left  int       // requests; meaningful if Count is not zero
+}
+
+// Inject adds a fault. It panics if a field is negative, or if Status is neither zero nor from 200 to 599. On a [Server],
+// when Inject returns, connections are refused that shall be.
+func (e *Emulator) Inject(f Fault) {
+	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.Status != 0 && (f.Status < 200 || f.Status > 599) {
+		panic(fmt.Sprintf("managedidtest: invalid Fault: Count %d, For %v, Delay %v, Status %d", f.Count, f.For, f.Delay, f.Status))
+	}
+	f.Header = f.Header.Clone()
+	in := &fault{Fault: f, left: f.Count}
+	if f.For > 0 {
+		in.until = time.Now().Add(f.For)
+	}
+	e.s.mu.Lock()
+	e.s.faults = append(e.s.faults, in)
+	e.s.mu.Unlock()
+	e.s.faultsChanged()
+}
+
+// ClearFaults ends all faults. Requests that wait for a Delay go on waiting.
+func (e *Emulator) ClearFaults() {
+	e.s.mu.Lock()
+	e.s.faults = nil
+	e.s.mu.Unlock()
+	e.s.faultsChanged()
+}
+
+func (s *state) faultsChanged() {
+	if s.refusal != nil {
+		s.refusal()
+	}
+}
+
+// pending returns the fault that applies to the endpoint now, nil if there is none. The caller holds mu.
+func (s *state) pending(at Endpoint, now time.Time) *fault {
+	for _, f := range s.faults {
+		if f.Endpoint != "" && f.Endpoint != at || !f.inForce(now) {
+			continue
+		}
+		return f
+	}
+	return nil
+}
+
+func (f *fault) inForce(now time.Time) bool {
+	return (f.until.IsZero() || now.Before(f.until)) && (f.Count == 0 || f.left > 0)
+}
+
+// spend counts one request. The caller holds mu.
+func (s *state) spend(f *fault) {
+	if !f.Refused || !s.listening {
+		f.left--
+	}
+}
+
+// refused reports whether a Refused fault meets a connection for this endpoint, counts it, and returns its delay.
+func (s *state) refused(at Endpoint) (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.pending(at, time.Now())
+	if at == "" || f == nil || !f.Refused {
+		return 0, false
+	}
+	s.spend(f)
+	return f.Delay, true
+}
+
+// refusedUntil reports whether a listener has to be closed now, and until when; a zero time means until ClearFaults.
+func (s *state) refusedUntil(now time.Time) (until time.Time, refused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		if !f.Refused || !f.inForce(now) {
+			continue
+		}
+		if f.until.IsZero() {
+			return time.Time{}, true
+		}
+		if f.until.After(until) {
+			until = f.until
+		}
+		refused = true
+	}
+	return until, refused
+}

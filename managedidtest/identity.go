@@ -1,0 +1,101 @@
+package managedidtest
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// Identity is a managed identity. Zero fields get made-up values that are the same in every run: those of the
+// system-assigned identity, and of the first, second, … user-assigned one.
+type Identity struct {
+	ClientID   string // a GUID
+	ObjectID   string // a GUID, also known as principal ID
+	ResourceID string // an Azure resource ID, "/subscriptions/…"
+}
+
+func systemAssigned(given *Identity) Identity {
+	var id Identity
+	if given != nil {
+		id = *given
+	}
+	return id.complete("system", "Microsoft.Compute/virtualMachines/emulator")
+}
+
+func userAssigned(given []Identity) []Identity {
+	all := make([]Identity, len(given))
+	for i, id := range given {
+		name := fmt.Sprintf("identity-%d", i+1)
+		all[i] = id.complete(name, "Microsoft.ManagedIdentity/userAssignedIdentities/"+name)
+	}
+	return all
+}
+
+func (id Identity) complete(name, resource string) Identity {
+	if id.ClientID == "" {
+		id.ClientID = stableGUID(name + " client")
+	}
+	if id.ObjectID == "" {
+		id.ObjectID = stableGUID(name + " object")
+	}
+	if id.ResourceID == "" {
+		id.ResourceID = "/subscriptions/" + stableGUID("subscription") + "/resourceGroups/emulator/providers/" + resource
+	}
+	return id
+}
+
+// has reports whether the selector, a query parameter of a token endpoint, names this identity. IDs are compared without
+// regard to case. The names are those of Microsoft's pages "How to use managed identities to acquire a token" (IMDS) and
+// "Managed identities for App Service and Azure Functions".
+func (id *Identity) has(selector, value string) bool {
+	switch selector {
+	case "client_id":
+		return strings.EqualFold(id.ClientID, value)
+	case "object_id", "principal_id":
+		return strings.EqualFold(id.ObjectID, value)
+	case "msi_res_id", "mi_res_id":
+		return strings.EqualFold(id.ResourceID, value)
+	}
+	return false
+}
+
+// find returns the identity that the selector names, nil if there is none.
+func (s *state) find(selector, value string) *Identity {
+	if s.system != nil && s.system.has(selector, value) {
+		return s.system
+	}
+	for i := range s.users {
+		if s.users[i].has(selector, value) {
+			return &s.users[i]
+		}
+	}
+	return nil
+}
+
+// stableGUID makes a GUID of version 5's form from a name.
+func stableGUID(name string) string {
+	sum := sha256.Sum256([]byte("managedidtest " + name))
+	return formatGUID(sum[:16], 0x50)
+}
+
+// newGUID makes a random GUID, version 4.
+func newGUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return formatGUID(b[:], 0x40)
+}
+
+func formatGUID(b []byte, version byte) string {
+	b[6] = b[6]&0x0f | version
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// newSecret makes a value for IDENTITY_HEADER: 32 hexadecimal digits.
+func newSecret() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}

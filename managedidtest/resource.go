@@ -1,0 +1,144 @@
+package managedidtest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+)
+
+// NewResource starts an API that accepts only tokens of this emulator for the audience, an HTTPS server on loopback for
+// [Server.Client]. It verifies a request's bearer token like [VerifyToken], with the keys that it fetches from JWKSURL when
+// it meets a new one, and also demands the emulator's tenant. A good request goes on to next; if that is nil, the answer is
+// 200 with the claims aud, appid and oid in JSON. Any other request gets 401 with a challenge that Azure SDK clients
+// understand, or 503 if the keys cannot be had. [Server.Close] closes it.
+func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
+	r := &resource{tenant: s.TenantID(), audience: audience, next: next, keys: &keySet{client: s.host.client, url: s.JWKSURL()}}
+	srv := httptest.NewUnstartedServer(r)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue()}}
+	srv.StartTLS()
+	s.host.mu.Lock()
+	defer s.host.mu.Unlock()
+	s.host.resources = append(s.host.resources, srv)
+	return srv
+}
+
+type resource struct {
+	tenant, audience string
+	next             http.Handler // nil: show the claims
+	keys             *keySet
+}
+
+func (a *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	token, found := bearer(r)
+	c, err := a.keys.verify(r.Context(), token, a.audience, time.Now())
+	if err == nil && c.TenantID != a.tenant {
+		err = errors.New("managedidtest: the token is from another tenant")
+	}
+	switch {
+	case !found:
+		a.refuse(w, http.StatusUnauthorized, "", "no bearer token")
+	case errors.Is(err, errKeys):
+		a.refuse(w, http.StatusServiceUnavailable, "", err.Error())
+	case err != nil:
+		a.refuse(w, http.StatusUnauthorized, "invalid_token", err.Error())
+	case a.next != nil:
+		a.next.ServeHTTP(w, r)
+	default:
+		writeJSON(w, http.StatusOK, map[string]string{"aud": c.Audience, "appid": c.ClientID, "oid": c.ObjectID})
+	}
+}
+
+func bearer(r *http.Request) (token string, found bool) {
+	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	return token, found && strings.EqualFold(scheme, "Bearer")
+}
+
+// refuse sends Azure's form of an error: with 401, the challenge of Microsoft's page "Authentication, requests, and
+// responses" of Key Vault.
+func (a *resource) refuse(w http.ResponseWriter, status int, code, message string) {
+	if status == http.StatusUnauthorized {
+		challenge := fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`, a.tenant, a.audience)
+		if code != "" {
+			challenge += fmt.Sprintf(`, error="%s"`, code)
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+	}
+	writeJSON(w, status, map[string]any{"error": map[string]string{"code": http.StatusText(status), "message": message}})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}
+
+// authority is the certificate authority of one Server.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority() *authority {
+	a := &authority{key: newKey()}
+	template := certificate(1, "managedidtest CA")
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
+	if err == nil {
+		a.certificate, err = x509.ParseCertificate(der)
+	}
+	if err != nil {
+		panic("managedidtest: " + err.Error())
+	}
+	return a
+}
+
+// issue makes a certificate for loopback.
+func (a *authority) issue() tls.Certificate {
+	key := newKey()
+	template := certificate(time.Now().UnixNano(), "localhost")
+	template.DNSNames = []string{"localhost"}
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
+	if err != nil {
+		panic("managedidtest: " + err.Error())
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (a *authority) client() *http.Client {
+	roots := x509.NewCertPool()
+	roots.AddCert(a.certificate)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}
+
+func newKey() *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic("managedidtest: " + err.Error())
+	}
+	return key
+}
+
+func certificate(serial int64, name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().AddDate(1, 0, 0),
+	}
+}

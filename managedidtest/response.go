@@ -1,0 +1,80 @@
+package managedidtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+)
+
+// usualHeader returns the headers that an endpoint sends with every answer: recorded for IMDS, from
+// github.com/Azure/azure-sdk-for-net issue 43691 for App Service.
+func usualHeader(of Endpoint) http.Header {
+	h := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
+	switch of {
+	case IMDS:
+		h.Set("Server", "IMDS/150.870.65.1475")
+		h.Set("X-Ms-Request-Id", newGUID())
+	case AppService:
+		h.Set("Server", "Kestrel")
+	}
+	return h
+}
+
+// jsonAnswer has v as its body, without escapes for HTML and without a newline at the end.
+func jsonAnswer(status int, of Endpoint, v any) answer {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic("managedidtest: " + err.Error()) // all v are structs and maps of strings
+	}
+	return answer{status: status, header: usualHeader(of), body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}
+}
+
+// emptyAnswer has no body.
+func emptyAnswer(status int, of Endpoint) answer {
+	a := answer{status: status, header: usualHeader(of)}
+	a.header.Del("Content-Type")
+	return a
+}
+
+// notGET is the answer to a method other than GET, with the body of a or none.
+func notGET(a answer) answer {
+	a.header.Set("Allow", http.MethodGet)
+	return a
+}
+
+// response is the answer as net/http's Transport would return it.
+func (a answer) response(r *http.Request) *http.Response {
+	body := a.body
+	if r.Method == http.MethodHead {
+		body = nil
+	}
+	h := a.header.Clone()
+	h.Set("Content-Length", fmt.Sprint(len(a.body)))
+	return &http.Response{
+		Status:     fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)),
+		StatusCode: a.status,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        h,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(a.body)),
+		Request:       r,
+	}
+}
+
+// connError is the error of a system call on a connection, as package net returns it.
+func connError(op, call string, r *http.Request, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Addr: address(r.URL.Host), Err: os.NewSyscallError(call, errno)}
+}
+
+// address is a [net.Addr].
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }

@@ -1,0 +1,169 @@
+package managedidtest
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// issuerHost begins the issuer of a token of version 1.0, which ends with the tenant and a slash: from Microsoft's page
+// "Access token claims reference".
+const issuerHost = "https://sts.windows.net/"
+
+// token is one that was issued. It is immutable.
+type token struct {
+	raw                string
+	notBefore, expires time.Time
+}
+
+// tokenCache issues tokens, and the same one again until it is due, as the platform does.
+type tokenCache struct {
+	tenant   string
+	lifetime time.Duration
+
+	mu     *sync.Mutex // guards tokens
+	tokens map[tokenKey]token
+}
+
+type tokenKey struct {
+	identity Identity
+	resource string
+}
+
+func newTokenCache(tenant string, lifetime time.Duration) tokenCache {
+	switch {
+	case lifetime == 0:
+		lifetime = time.Hour
+	case lifetime > 0:
+		lifetime = max(lifetime.Truncate(time.Second), time.Second)
+	default:
+		lifetime = min(lifetime.Truncate(time.Second), -time.Second)
+	}
+	return tokenCache{tenant: tenant, lifetime: lifetime, mu: new(sync.Mutex), tokens: map[tokenKey]token{}}
+}
+
+// get returns a token that has at least ten minutes left, or half its life where that is shorter.
+func (c *tokenCache) get(id *Identity, resource string, now time.Time) token {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := tokenKey{*id, resource}
+	t, ok := c.tokens[key]
+	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) {
+		t = c.issue(id, resource, now)
+		c.tokens[key] = t
+	}
+	return t
+}
+
+// claims are those of a token. The Azure SDKs' recorded answers have not_before five minutes before the time of issue.
+type claims struct {
+	Audience   string `json:"aud"`
+	Issuer     string `json:"iss"`
+	IssuedAt   int64  `json:"iat"`
+	NotBefore  int64  `json:"nbf"`
+	Expires    int64  `json:"exp"`
+	AppID      string `json:"appid"`
+	IDType     string `json:"idtyp"`
+	ObjectID   string `json:"oid"`
+	Subject    string `json:"sub"`
+	TenantID   string `json:"tid"`
+	UniqueID   string `json:"uti"`
+	Version    string `json:"ver"`
+	ResourceID string `json:"xms_mirid"`
+}
+
+func (c *tokenCache) issue(id *Identity, resource string, now time.Time) token {
+	now = now.Truncate(time.Second)
+	t := token{notBefore: now.Add(-5 * time.Minute), expires: now.Add(c.lifetime)}
+	t.raw = sign(claims{
+		Audience:   resource,
+		Issuer:     issuerHost + c.tenant + "/",
+		IssuedAt:   now.Unix(),
+		NotBefore:  t.notBefore.Unix(),
+		Expires:    t.expires.Unix(),
+		AppID:      id.ClientID,
+		IDType:     "app",
+		ObjectID:   id.ObjectID,
+		Subject:    id.ObjectID,
+		TenantID:   c.tenant,
+		UniqueID:   newGUID(),
+		Version:    "1.0",
+		ResourceID: id.ResourceID,
+	})
+	return t
+}
+
+// signingKey is made on first use, once per process, since it takes a good part of a second.
+var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic("managedidtest: " + err.Error())
+	}
+	return key
+})
+
+// base64URL is the encoding of a JWT's parts: RFC 7515, section 2. Strict, since a token has but one form.
+var base64URL = base64.RawURLEncoding.Strict()
+
+type jwtHeader struct {
+	Type      string `json:"typ"`
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+}
+
+func sign(c claims) string {
+	key := signingKey()
+	signed := jsonPart(jwtHeader{"JWT", "RS256", keyID(&key.PublicKey)}) + "." + jsonPart(c)
+	sum := sha256.Sum256([]byte(signed))
+	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+	if err != nil {
+		panic("managedidtest: " + err.Error())
+	}
+	return signed + "." + base64URL.EncodeToString(signature)
+}
+
+func jsonPart(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("managedidtest: " + err.Error()) // all v are structs of strings and integers
+	}
+	return base64URL.EncodeToString(b)
+}
+
+func keyID(k *rsa.PublicKey) string {
+	sum := sha256.Sum256(k.N.Bytes())
+	return base64URL.EncodeToString(sum[:20])
+}
+
+// jwk is a public RSA key: RFC 7517, and RFC 7518 section 6.3.
+type jwk struct {
+	KeyType   string `json:"kty"`
+	Use       string `json:"use"`
+	KeyID     string `json:"kid"`
+	Algorithm string `json:"alg"`
+	Modulus   string `json:"n"`
+	Exponent  string `json:"e"`
+}
+
+type jwkSet struct {
+	Keys []jwk `json:"keys"`
+}
+
+func jwks(r *http.Request) answer {
+	if r.Method != http.MethodGet {
+		return notGET(emptyAnswer(http.StatusMethodNotAllowed, Keys))
+	}
+	k := &signingKey().PublicKey
+	return jsonAnswer(http.StatusOK, Keys, jwkSet{[]jwk{{
+		KeyType: "RSA", Use: "sig", KeyID: keyID(k), Algorithm: "RS256",
+		Modulus:  base64URL.EncodeToString(k.N.Bytes()),
+		Exponent: base64URL.EncodeToString(big.NewInt(int64(k.E)).Bytes()),
+	}}})
+}

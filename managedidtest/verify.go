@@ -1,0 +1,154 @@
+package managedidtest
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Claims are what a verified token says.
+type Claims struct {
+	Audience  string // the resource that the token is for
+	Issuer    string
+	TenantID  string
+	ClientID  string // of the identity
+	ObjectID  string // of the identity
+	NotBefore time.Time
+	Expires   time.Time
+}
+
+// errKeys marks failures to get the keys, which say nothing about the token.
+var errKeys = errors.New("no keys")
+
+// VerifyToken checks a token as an API does that it is sent to: its RS256 signature with the keys at jwksURL, and that it
+// is for this audience, exactly, and valid now. The issuer has to be that of the token's own tenant; whose tenant it is, is
+// left to the caller. A nil client means http.DefaultClient. No error contains a part of the token.
+func VerifyToken(ctx context.Context, client *http.Client, jwksURL, token, audience string) (Claims, error) {
+	return (&keySet{client: client, url: jwksURL}).verify(ctx, token, audience, time.Now())
+}
+
+func (k *keySet) verify(ctx context.Context, token, audience string, now time.Time) (Claims, error) {
+	parts := strings.Split(token, ".")
+	var header jwtHeader
+	var c claims
+	if len(parts) != 3 || decodePart(parts[0], &header) != nil || decodePart(parts[1], &c) != nil {
+		return Claims{}, errors.New("managedidtest: the token is no JWT")
+	}
+	signature, err := base64URL.DecodeString(parts[2])
+	if err != nil {
+		return Claims{}, errors.New("managedidtest: the token is no JWT")
+	}
+	if header.Algorithm != "RS256" {
+		return Claims{}, errors.New("managedidtest: the token is not signed with RS256")
+	}
+	key, err := k.key(ctx, header.KeyID)
+	if err != nil {
+		return Claims{}, err
+	}
+	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
+		return Claims{}, errors.New("managedidtest: the token's signature is wrong")
+	}
+	if err := c.check(audience, now); err != nil {
+		return Claims{}, err
+	}
+	return Claims{
+		Audience: c.Audience, Issuer: c.Issuer, TenantID: c.TenantID, ClientID: c.AppID, ObjectID: c.ObjectID,
+		NotBefore: time.Unix(c.NotBefore, 0), Expires: time.Unix(c.Expires, 0),
+	}, nil
+}
+
+func (c *claims) check(audience string, now time.Time) error {
+	switch {
+	case c.TenantID == "" || c.Issuer != issuerHost+c.TenantID+"/":
+		return errors.New("managedidtest: the token is not from its tenant's issuer")
+	case c.Audience != audience:
+		return errors.New("managedidtest: the token is for another audience")
+	case now.Before(time.Unix(c.NotBefore, 0)):
+		return errors.New("managedidtest: the token is not valid yet")
+	case !now.Before(time.Unix(c.Expires, 0)):
+		return errors.New("managedidtest: the token has expired")
+	}
+	return nil
+}
+
+func decodePart(part string, v any) error {
+	b, err := base64URL.DecodeString(part)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+// keySet fetches public keys when it meets one that it does not know.
+type keySet struct {
+	client *http.Client // nil: http.DefaultClient
+	url    string
+
+	mu   sync.Mutex // guards keys
+	keys map[string]*rsa.PublicKey
+}
+
+func (k *keySet) key(ctx context.Context, id string) (*rsa.PublicKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys[id] == nil {
+		keys, err := k.fetch(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("managedidtest: %w: %w", errKeys, err)
+		}
+		k.keys = keys
+	}
+	if k.keys[id] == nil {
+		return nil, errors.New("managedidtest: the token is signed with an unknown key")
+	}
+	return k.keys[id], nil
+}
+
+func (k *keySet) fetch(ctx context.Context) (map[string]*rsa.PublicKey, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := k.client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", k.url, resp.Status)
+	}
+	var set jwkSet
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&set); err != nil {
+		return nil, fmt.Errorf("GET %s: %w", k.url, err)
+	}
+	return set.public(), nil
+}
+
+// public returns the set's keys for RS256 signatures by their IDs.
+func (s jwkSet) public() map[string]*rsa.PublicKey {
+	keys := map[string]*rsa.PublicKey{}
+	for _, k := range s.Keys {
+		n, errN := base64URL.DecodeString(k.Modulus)
+		e, errE := base64URL.DecodeString(k.Exponent)
+		if k.KeyType != "RSA" || k.Algorithm != "RS256" || errN != nil || errE != nil || len(e) > 3 {
+			continue
+		}
+		keys[k.KeyID] = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
+	}
+	return keys
+}

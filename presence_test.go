@@ -1,0 +1,237 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
+)
+
+// wire is the RoundTripper of an *http.Client without sockets: connections take connect, then the script answers.
+type wire struct {
+	*fakeIMDS
+	connect func(r *http.Request) error
+}
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := w.connect(r); err != nil {
+		w.mu.Lock()
+		w.sent = append(w.sent, time.Since(w.began))
+		w.mu.Unlock()
+		return nil, err
+	}
+	httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{})
+	return w.Do(r)
+}
+
+var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+
+func refused(*http.Request) error { return errRefused }
+
+// other is the next link of the chains in these tests.
+type other struct{}
+
+func (other) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "other"}, nil
+}
+
+// newWire returns a credential over a wire, and a chain in which another link follows it.
+func newWire(t *testing.T, w wire, o ManagedIdentityCredentialOptions) (*fakeIMDS, *ManagedIdentityCredential, *ChainedTokenCredential) {
+	w.fakeIMDS.began = time.Now()
+	o.Transport = &http.Client{Transport: w}
+	alone, err := NewManagedIdentityCredential(&o)
+	require.NoError(t, err)
+	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{alone, other{}}, &ChainedTokenCredentialOptions{RetrySources: true})
+	require.NoError(t, err)
+	return w.fakeIMDS, alone, chain
+}
+
+func TestPresence_inAChain(t *testing.T) {
+	silent := func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Hour) }
+	for _, row := range []struct {
+		name    string
+		connect func(*http.Request) error
+		script  script
+		took    time.Duration
+		found   bool
+	}{
+		{"refused", refused, nil, 0, false},
+		{"packets vanish", func(r *http.Request) error { return delayed(r, time.Hour) }, nil, 3 * time.Second, false},
+		{"connected late", func(r *http.Request) error { return delayed(r, 2900*time.Millisecond) }, nil, 2900 * time.Millisecond, true},
+		{"connected, then silent", func(r *http.Request) error { return delayed(r, 2*time.Second) }, silent, 12 * time.Second, false},
+		{"connected, then slow", func(r *http.Request) error { return nil },
+			func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, 9900*time.Millisecond) }, 9900 * time.Millisecond, true},
+		{"reset", func(r *http.Request) error { return nil }, func(n int, r *http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+		}, 0, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				blankEnvironment(t)
+				f, _, chain := newWire(t, wire{&fakeIMDS{script: row.script}, row.connect}, ManagedIdentityCredentialOptions{})
+				for _, r := range getAll(ctx0, chain, vault, vault) {
+					require.NoError(t, r.err)
+					require.Equal(t, row.found, r.token.Token == secretToken)
+					require.Equal(t, row.took, r.took)
+				}
+				if row.found {
+					return
+				}
+				synctest.Wait()
+				sent := len(f.requests())
+				time.Sleep(4 * time.Second)
+				require.Zero(t, get(ctx0, chain, vault).took) // remembered
+				require.Len(t, f.requests(), sent)
+				time.Sleep(2 * time.Second)
+				require.Equal(t, row.took, get(ctx0, chain, vault).took) // forgotten
+			})
+		})
+	}
+}
+
+func TestPresence_aloneIsPatientWithinTheCallersDeadline(t *testing.T) {
+	booted := func(after time.Duration) func(*http.Request) error {
+		began := time.Now()
+		return func(r *http.Request) error {
+			if time.Since(began) < after {
+				return errRefused
+			}
+			return nil
+		}
+	}
+	for _, row := range []struct {
+		name    string
+		options ManagedIdentityCredentialOptions
+		env     map[string]string
+		chain   bool
+	}{
+		{"outside a chain", ManagedIdentityCredentialOptions{}, nil, false},
+		{"in a chain, Source set", ManagedIdentityCredentialOptions{Source: SourceIMDS}, nil, true},
+		{"in a chain, announced by the host", ManagedIdentityCredentialOptions{},
+			map[string]string{"IDENTITY_ENDPOINT": "http://localhost:42356/msi/token", "IDENTITY_HEADER": "s"}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				blankEnvironment(t)
+				for k, v := range row.env {
+					t.Setenv(k, v)
+				}
+				_, alone, chain := newWire(t, wire{&fakeIMDS{}, booted(15 * time.Second)}, row.options)
+				var c azcore.TokenCredential = alone
+				if row.chain {
+					c = chain
+				}
+				ctx, cancel := context.WithTimeout(ctx0, 10*time.Second)
+				defer cancel()
+				r := get(ctx, c, vault)
+				require.ErrorIs(t, r.err, context.DeadlineExceeded)
+				require.Contains(t, r.err.Error(), "connection refused")
+				require.Equal(t, 10*time.Second, r.took)
+				r = get(ctx0, c, vault)
+				require.NoError(t, r.err)
+				require.Equal(t, secretToken, r.token.Token)
+			})
+		})
+	}
+}
+
+func TestPresence_selectedAloneByTheEnvironmentIsPatient(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		blankEnvironment(t)
+		t.Setenv(selectorVariable, nameManagedIdentity)
+		w := wire{&fakeIMDS{began: time.Now()}, nil}
+		w.connect = func(*http.Request) error {
+			if time.Since(w.began) < 20*time.Second {
+				return errRefused
+			}
+			return nil
+		}
+		c, err := NewDefaultAzureCredential(&DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: w}}})
+		require.NoError(t, err)
+		require.NoError(t, get(ctx0, c, vault).err)
+	})
+}
+
+func TestPresence_aloneGivesUpInTheEndWithUnavailableOrNotReady(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		blankEnvironment(t)
+		f, alone, _ := newWire(t, wire{&fakeIMDS{}, refused}, ManagedIdentityCredentialOptions{})
+		r := get(ctx0, alone, vault)
+		require.Equal(t, ReasonAbsent, asCredentialError(t, r.err))
+		_, ok := errors.AsType[*CredentialUnavailableError](r.err)
+		require.True(t, ok)
+		require.Equal(t, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: dial: connection refused", r.err.Error())
+		require.Len(t, f.requests(), 7)
+
+		_, alone, _ = newWire(t, wire{&fakeIMDS{}, refused}, ManagedIdentityCredentialOptions{Source: SourceIMDS})
+		r = get(ctx0, alone, vault)
+		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
+		require.Equal(t, "ManagedIdentityCredential: IMDS: the endpoint is not ready: dial: connection refused", r.err.Error())
+	})
+}
+
+func TestVector2_aKnownIMDSIsRetriedInAChainToo(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		first func(*http.Request) *http.Response
+		want  string // the chain's token
+	}{
+		{"410 says so itself", func(r *http.Request) *http.Response { return respond(r, 410, "") }, secretToken},
+		{"404 with IMDS's Server header", func(r *http.Request) *http.Response { return imdsStatus(r, 404) }, secretToken},
+		{"500 with IMDS's Server header", func(r *http.Request) *http.Response { return imdsStatus(r, 500) }, secretToken},
+		{"404 of something else", func(r *http.Request) *http.Response { return respond(r, 404, "<html>") }, "other"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				blankEnvironment(t)
+				_, _, chain := newWire(t, wire{&fakeIMDS{script: func(n int, r *http.Request) (*http.Response, error) {
+					if n < 3 {
+						return row.first(r), nil
+					}
+					return nil, nil
+				}}, func(*http.Request) error { return nil }}, ManagedIdentityCredentialOptions{})
+				r := get(ctx0, chain, vault)
+				require.NoError(t, r.err)
+				require.Equal(t, row.want, r.token.Token)
+			})
+		})
+	}
+}
+
+func TestPresence_anEndpointThatHasBeenIMDSStaysSo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		blankEnvironment(t)
+		_, _, chain := newWire(t, wire{&fakeIMDS{script: func(n int, r *http.Request) (*http.Response, error) {
+			if n == 1 || n == 2 {
+				return respond(r, 502, "<html>"), nil
+			}
+			return nil, nil
+		}}, func(*http.Request) error { return nil }}, ManagedIdentityCredentialOptions{})
+		for _, scope := range scopes(2) {
+			require.Equal(t, secretToken, get(ctx0, chain, scope).token.Token)
+		}
+	})
+}
+
+func TestPresence_a410LastsLongerThanSeventySeconds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		began := time.Now()
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if time.Since(began) < 70*time.Second {
+				return imdsStatus(r, 410), nil
+			}
+			return nil, nil
+		})
+		require.NoError(t, get(ctx0, c, vault).err)
+	})
+}

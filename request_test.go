@@ -1,0 +1,207 @@
+package managedid
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
+)
+
+// record makes a Transporter that keeps each request and gives a token for it.
+func record(requests *[]*http.Request) azcore.ClientOptions {
+	return azcore.ClientOptions{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+		*requests = append(*requests, r)
+		return imdsToken(r, time.Hour), nil
+	})}
+}
+
+func TestRequest_ofEachSourceAndIdentity(t *testing.T) {
+	const imds = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01"
+	const app = "http://localhost:42356/msi/token?api-version=2019-08-01"
+	const resource = "&resource=https%3A%2F%2Fvault.azure.net"
+	const escaped = "=%2Fsubscriptions%2Fs%2FresourceGroups%2Fg%2Fproviders%2FMicrosoft.ManagedIdentity%2FuserAssignedIdentities%2Fn"
+	for _, row := range []struct {
+		name   string
+		source Source
+		id     ManagedIDKind
+		want   string
+	}{
+		{"IMDS", SourceIMDS, nil, imds + resource},
+		{"IMDS, client ID", SourceIMDS, ClientID(someGUID), imds + "&client_id=" + someGUID + resource},
+		{"IMDS, object ID", SourceIMDS, ObjectID(someGUID), imds + "&object_id=" + someGUID + resource},
+		{"IMDS, resource ID", SourceIMDS, ResourceID(someResource), imds + "&msi_res_id" + escaped + resource},
+		{"App Service", SourceAppService, nil, app + resource},
+		{"App Service, client ID", SourceAppService, ClientID(someGUID), app + "&client_id=" + someGUID + resource},
+		{"App Service, object ID", SourceAppService, ObjectID(someGUID), app + "&object_id=" + someGUID + resource},
+		{"App Service, resource ID", SourceAppService, ResourceID(someResource), app + "&mi_res_id" + escaped + resource},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			headers := http.Header{"Metadata": {"true"}}
+			blankEnvironment(t)
+			if row.source == SourceAppService {
+				appServiceEnvironment(t)
+				headers = http.Header{"X-Identity-Header": {someHeader}}
+			}
+			var requests []*http.Request
+			c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests), ID: row.id})
+			require.NoError(t, err)
+			got := get(t.Context(), c, vault)
+			require.NoError(t, got.err)
+			require.Equal(t, secretToken, got.token.Token)
+			require.Len(t, requests, 1)
+			r := requests[0]
+			require.Equal(t, http.MethodGet, r.Method)
+			require.Equal(t, row.want, r.URL.String())
+			require.Nil(t, r.Body)
+			agent := r.Header.Get("User-Agent")
+			r.Header.Del("User-Agent")
+			require.Equal(t, headers, r.Header)
+			require.Contains(t, agent, version)
+		})
+	}
+}
+
+func TestRequest_resourceIsTheScopeWithoutOneDefault(t *testing.T) {
+	blankEnvironment(t)
+	var requests []*http.Request
+	c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
+	require.NoError(t, err)
+	for scope, resource := range map[string]string{
+		"https://a.example/.default":          "https://a.example",
+		"https://b.example":                   "https://b.example",
+		"https://c.example//.default":         "https://c.example/",
+		"https://d.example/":                  "https://d.example/",
+		"https://e.example/.default/.default": "https://e.example/.default",
+		"https://f.example/.Default":          "https://f.example/.Default",
+		"api://" + someGUID + "/.default":     "api://" + someGUID,
+		someGUID + "/.default":                someGUID,
+		"https://g.example/a b&c=d/.default":  "https://g.example/a b&c=d",
+	} {
+		requests = nil
+		require.NoError(t, get(t.Context(), c, scope).err, scope)
+		require.Len(t, requests, 1, scope)
+		require.Equal(t, resource, requests[0].URL.Query().Get("resource"), scope)
+	}
+}
+
+func TestRequest_scopesOfDifferentResourcesShareNoToken(t *testing.T) {
+	blankEnvironment(t)
+	for _, scopes := range [][]string{
+		{"https://a.example/.default", "https://a.example/.default/.default"},
+		{"https://a.example/.default/.default", "https://a.example/.default"},
+		{"https://a.example/.default", "https://a.example//.default"},
+	} {
+		var requests []*http.Request
+		c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
+		require.NoError(t, err)
+		for _, scope := range scopes {
+			require.NoError(t, get(t.Context(), c, scope).err)
+		}
+		require.Len(t, requests, 2, "%q", scopes)
+	}
+}
+
+func TestGetToken_needsExactlyOneScope(t *testing.T) {
+	blankEnvironment(t)
+	var requests []*http.Request
+	c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
+	require.NoError(t, err)
+	for _, row := range []struct {
+		scopes []string
+		want   string
+	}{
+		{nil, "GetToken needs exactly one scope, not 0"},
+		{[]string{vault, vault}, "GetToken needs exactly one scope, not 2"},
+		{[]string{""}, "the scope is empty; it has the form https://vault.azure.net/.default"},
+		{[]string{"/.default"}, "the scope is empty; it has the form https://vault.azure.net/.default"},
+	} {
+		_, err := c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: row.scopes})
+		require.EqualError(t, err, "ManagedIdentityCredential: IMDS: "+row.want)
+		require.Equal(t, ReasonInvalidScope, asCredentialError(t, err))
+	}
+	require.Empty(t, requests)
+}
+
+func TestRequest_endpointsAreTakenAsTheyAre(t *testing.T) {
+	const imdsPath, query = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net", "api-version=2019-08-01&resource=https%3A%2F%2Fvault.azure.net"
+	for variable, want := range map[string]string{
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8421":       "http://127.0.0.1:8421" + imdsPath,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8421/":      "http://127.0.0.1:8421" + imdsPath,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8421//":     "http://127.0.0.1:8421" + imdsPath,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=https://nmi.example/a/b":     "https://nmi.example/a/b" + imdsPath,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=https://nmi.example/a/b/":    "https://nmi.example/a/b" + imdsPath,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://[fd00::1]:80":         "http://[fd00::1]:80" + imdsPath,
+		"IDENTITY_ENDPOINT=http://127.0.0.1:41001/MSI/token/":           "http://127.0.0.1:41001/MSI/token/?" + query,
+		"IDENTITY_ENDPOINT=http://172.16.0.9:8081/msi/token?y=1":        "http://172.16.0.9:8081/msi/token?" + query + "&y=1",
+		"IDENTITY_ENDPOINT=http://172.16.0.9:8081/msi/token/?y=a%2Fb+c": "http://172.16.0.9:8081/msi/token/?" + query + "&y=a%2Fb+c",
+		"IDENTITY_ENDPOINT=http://172.16.0.9:8081/m%2Fsi//token":        "http://172.16.0.9:8081/m%2Fsi//token?" + query,
+		"IDENTITY_ENDPOINT=http://localhost:42356":                      "http://localhost:42356?" + query,
+	} {
+		t.Run(variable, func(t *testing.T) {
+			blankEnvironment(t)
+			setenv(t, variable)
+			if strings.HasPrefix(variable, "IDENTITY_ENDPOINT") {
+				setenv(t, "IDENTITY_HEADER="+someHeader)
+			}
+			var requests []*http.Request
+			c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
+			require.NoError(t, err)
+			require.NoError(t, get(t.Context(), c, vault).err)
+			require.Equal(t, want, requests[0].URL.String())
+		})
+	}
+}
+
+func TestRequest_readsTheVariablesOfTheMomentTogether(t *testing.T) {
+	appServiceEnvironment(t)
+	var requests []*http.Request
+	c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
+	require.NoError(t, err)
+	sent := func(scope string) string {
+		requests = nil
+		require.NoError(t, get(t.Context(), c, scope).err)
+		require.Len(t, requests, 1)
+		return requests[0].URL.Host + " " + requests[0].Header.Get("X-Identity-Header")
+	}
+	require.Equal(t, "localhost:42356 "+someHeader, sent("https://a.example"))
+	setenv(t, "IDENTITY_HEADER=rotated")
+	require.Equal(t, "localhost:42356 rotated", sent("https://b.example"))
+	setenv(t, "IDENTITY_ENDPOINT=http://localhost:42357/msi/token", "IDENTITY_HEADER=of the new one")
+	require.Equal(t, "localhost:42357 of the new one", sent("https://c.example"))
+
+	requests = nil
+	setenv(t, "IDENTITY_HEADER=")
+	err = get(t.Context(), c, "https://d.example").err
+	require.EqualError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_HEADER is not set")
+	require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
+	setenv(t, "IDENTITY_ENDPOINT=", "IDENTITY_HEADER="+someHeader)
+	err = get(t.Context(), c, "https://e.example").err
+	require.EqualError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_ENDPOINT is not set")
+	require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
+	require.Empty(t, requests)
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestVector8_aCallersClientFollowsNoRedirectEither(t *testing.T) {
+	appServiceEnvironment(t)
+	var hosts []string
+	client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		hosts = append(hosts, r.URL.Host)
+		return respond(r, http.StatusTemporaryRedirect, "", "Location", "http://elsewhere.example/"), nil
+	})}
+	o := noRetries
+	o.Transport = client
+	c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o})
+	require.NoError(t, err)
+	err = get(t.Context(), c, vault).err
+	require.EqualError(t, err, "ManagedIdentityCredential: App Service: the request was refused (307 Temporary Redirect)")
+	require.Equal(t, []string{"localhost:42356"}, hosts)
+	require.Nil(t, client.CheckRedirect, "the caller's client is not written to")
+}

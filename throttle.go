@@ -1,0 +1,254 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+const (
+	maxGateWait   = 2 * time.Minute  // nobody waits longer for a gate to open
+	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is cut to this
+	firstBackOff  = time.Second      // of a 429 without Retry-After; doubles each time
+	maxBackOff    = 30 * time.Second // before jitter
+)
+
+// endpoint is what the process knows of one endpoint that throttles as a whole: for a managed identity its
+// address, for Entra the token URL and the client ID.
+type endpoint struct {
+	mu       sync.Mutex
+	changed  chan struct{} // closed and forgotten when anything below changes; guarded by mu, as is the rest
+	gate     gate
+	presence presence
+	failure  string // the last try's failure, for callers who leave without a result; "" after a success
+}
+
+// watch returns a channel that is closed at the next change. The caller holds mu.
+func (e *endpoint) watch() <-chan struct{} {
+	if e.changed == nil {
+		e.changed = make(chan struct{})
+	}
+	return e.changed
+}
+
+// update changes the endpoint's state and wakes whoever waits for a change.
+func (e *endpoint) update(change func(now time.Time)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(time.Now())
+	if e.changed != nil {
+		close(e.changed)
+		e.changed = nil
+	}
+}
+
+// limits of an endpoint; zero means none.
+type limits struct{ parallel, perSecond int }
+
+// gate decides when a request may be sent. Its methods are pure but for jitter, its fields guarded by endpoint.mu.
+type gate struct {
+	limits   limits
+	opens    time.Time   // nothing is sent before; zero when never closed
+	trusted  bool        // has answered since it was last closed; before that, one request goes alone
+	closings int         // in all, to tell answers to requests from before the last closing
+	streak   int         // closings in a row
+	underway int         // requests now
+	ended    []time.Time // of requests that ended within the last second, oldest first
+}
+
+// admit says whether a request may begin now; if not, until says when to ask again, zero meaning at the next change.
+func (g *gate) admit(now time.Time) (until time.Time, ok bool) {
+	if now.Before(g.opens) {
+		return g.opens, false
+	}
+	if g.underway > 0 && (!g.trusted || g.limits.parallel > 0 && g.underway >= g.limits.parallel) {
+		return time.Time{}, false
+	}
+	// A request occupies its place in the rate until a second after its end, since when within its time
+	// the endpoint counted it can't be known.
+	g.ended = slices.DeleteFunc(g.ended, func(t time.Time) bool { return !now.Before(t.Add(time.Second)) })
+	if g.limits.perSecond > 0 && g.underway+len(g.ended) >= g.limits.perSecond {
+		if len(g.ended) == 0 {
+			return time.Time{}, false
+		}
+		return g.ended[0].Add(time.Second), false
+	}
+	g.underway++
+	return time.Time{}, true
+}
+
+// end takes back a request's place. closings is the count from before it was sent; resp is nil without an answer.
+func (g *gate) end(now time.Time, closings int, resp *http.Response) {
+	g.underway--
+	if g.limits.perSecond > 0 {
+		g.ended = append(g.ended, now)
+	}
+	if resp == nil {
+		return
+	}
+	wait := retryAfter(resp.Header, now)
+	switch current := closings == g.closings; {
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable && wait > 0:
+		if current { // else it answers a request from before a closing that says the same
+			g.closings++
+			g.trusted = false
+			if wait == 0 {
+				wait = backOff(g.streak)
+			}
+			g.streak++
+		}
+		if opens := now.Add(wait); opens.After(g.opens) {
+			g.opens = opens
+		}
+	case resp.StatusCode != http.StatusServiceUnavailable && current:
+		g.trusted, g.streak = true, 0
+	}
+}
+
+// backOff is the pause after a 429 without Retry-After: 1, 2, 4, … 30 s, times 0.8 to 1.3.
+func backOff(streak int) time.Duration {
+	d := min(firstBackOff<<min(streak, 10), maxBackOff)
+	return time.Duration(float64(d) * (0.8 + rand.Float64()/2))
+}
+
+// retryAfter reads the headers in azcore's order: two with milliseconds, one with seconds or an HTTP date
+// (RFC 9110, section 10.2.3). Nonsense, zero and the past give zero.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	for _, f := range []struct {
+		name string
+		unit time.Duration
+	}{{"retry-after-ms", time.Millisecond}, {"x-ms-retry-after-ms", time.Millisecond}, {"Retry-After", time.Second}} {
+		value := h.Get(f.name)
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > 0 {
+			return time.Duration(min(n, int64(maxRetryAfter/f.unit))) * f.unit
+		}
+		if t, err := http.ParseTime(value); err == nil && f.unit == time.Second && t.After(now) {
+			return min(t.Sub(now), maxRetryAfter)
+		}
+	}
+	return 0
+}
+
+// enter waits until a request may be sent and takes its place in the gate, which end gives back.
+func (e *endpoint) enter(ctx context.Context, who string) (closings int, err error) {
+	giveUp := time.Now().Add(maxGateWait)
+	for {
+		e.mu.Lock()
+		until, ok := e.gate.admit(time.Now())
+		closings, opens, changed := e.gate.closings, e.gate.opens, e.watch()
+		e.mu.Unlock()
+		switch {
+		case ok:
+			return closings, nil
+		case opens.After(giveUp):
+			return 0, throttled(who, opens)
+		}
+		wait(ctx, nil, changed, until)
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.
+func wait(ctx context.Context, done, changed <-chan struct{}, until time.Time) {
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-done:
+	case <-changed:
+	case <-timer:
+	}
+}
+
+// attempt is what a flight remembers of its last try.
+type attempt struct {
+	sent       time.Time
+	retryAfter http.Header // what the gate hid from azcore's retry policy
+}
+
+var retryAfterHeaders = []string{"Retry-After", "Retry-After-Ms", "X-Ms-Retry-After-Ms"}
+
+// throttlePolicy stands below azcore's retry policy and sends each try when the gate lets it. Waiting lies outside
+// the try's time limit, and Retry-After is the gate's affair: azcore's policy gives up where it exceeds its cap.
+type throttlePolicy struct {
+	who        string
+	endpoint   *endpoint
+	source     *source
+	tryTimeout time.Duration
+}
+
+func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
+	flight := req.Raw().Context()
+	closings, err := p.endpoint.enter(flight, p.who)
+	if err != nil {
+		return nil, err
+	}
+	try := attempt{sent: time.Now()}
+	var resp *http.Response
+	defer func() { // deferred, so that a panicking transport doesn't keep its place
+		p.settle(req, closings, resp, err)
+	}()
+	ctx, cancel := context.WithTimeout(flight, p.tryTimeout)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		p.endpoint.update(p.endpoint.presence.connect)
+	}})
+	err = errors.New("the transport didn't return")
+	resp, err = req.WithContext(ctx).Next()
+	if err == nil {
+		try.retryAfter = http.Header{}
+		for _, name := range retryAfterHeaders {
+			if v := resp.Header.Values(name); len(v) > 0 {
+				try.retryAfter[name] = v
+			}
+		}
+	}
+	req.SetOperationValue(try)
+	return resp, err
+}
+
+// settle gives back the try's place and records what it says about the endpoint, for all who wait for it.
+func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Response, err error) {
+	var a answer
+	if err == nil {
+		a = readAnswer(resp, secrets(req)...)
+	}
+	p.endpoint.update(func(now time.Time) {
+		if err != nil {
+			resp = nil
+		}
+		p.endpoint.gate.end(now, closings, resp)
+		switch {
+		case err == nil:
+			p.endpoint.failure = ""
+			if a.status/100 != 2 {
+				p.endpoint.failure = a.String()
+			}
+			p.endpoint.presence.answer(now, p.source, p.who, a)
+		case req.Raw().Context().Err() != nil: // the flight was ended, which says nothing about the endpoint
+			p.endpoint.presence.connected = time.Time{}
+		default:
+			p.endpoint.failure = transportCause(err)
+			p.endpoint.presence.fail(now, absent(p.who, p.source, transportCause(err)))
+		}
+	})
+	if err == nil {
+		for _, name := range retryAfterHeaders {
+			resp.Header.Del(name)
+		}
+	}
+}

@@ -1,0 +1,295 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
+)
+
+func scopes(n int) (s []string) {
+	for i := range n {
+		s = append(s, "https://resource-"+strconv.Itoa(i)+".example/.default")
+	}
+	return s
+}
+
+// throttledOnce answers the first request with 429 and the header, then with tokens.
+func throttledOnce(header ...string) script {
+	return func(n int, r *http.Request) (*http.Response, error) {
+		if n > 0 {
+			return nil, nil
+		}
+		return imdsStatus(r, 429, header...), nil
+	}
+}
+
+func TestThrottle_obeysEachFormOfRetryAfter(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		header, value string
+		atLeast       time.Duration // of the second request; azcore's own delay of 1.6 to 2.6 s is the least
+		atMost        time.Duration
+	}{
+		{"seconds", "Retry-After", "7", 7 * time.Second, 7 * time.Second},
+		{"Vector 3: longer than azcore's cap", "Retry-After", "26", 26 * time.Second, 26 * time.Second},
+		{"much longer than azcore's cap", "Retry-After", "110", 110 * time.Second, 110 * time.Second},
+		{"HTTP date", "Retry-After", "Sat, 01 Jan 2000 00:00:40 GMT", 40 * time.Second, 40 * time.Second},
+		{"milliseconds", "retry-after-ms", "7500", 7500 * time.Millisecond, 7500 * time.Millisecond},
+		{"milliseconds, Microsoft's", "x-ms-retry-after-ms", "7250", 7250 * time.Millisecond, 7250 * time.Millisecond},
+		{"fraction: nonsense", "Retry-After", "77.5", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"negative: nonsense", "Retry-After", "-60", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"zero: nonsense", "Retry-After", "0", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"words: nonsense", "Retry-After", "soon", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"past date: nonsense", "Retry-After", "Sat, 01 Jan 1999 00:00:40 GMT", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"none", "X-Other", "1", 1600 * time.Millisecond, 2600 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				f, c := newFakeIMDS(t, throttledOnce(row.header, row.value))
+				require.NoError(t, get(ctx0, c, vault).err)
+				sent := f.requests()
+				require.Len(t, sent, 2)
+				require.GreaterOrEqual(t, sent[1], row.atLeast)
+				require.LessOrEqual(t, sent[1], row.atMost)
+			})
+		})
+	}
+}
+
+func TestThrottle_appliesToServiceUnavailableOnlyWithRetryAfter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 0 {
+				return imdsStatus(r, 503, "Retry-After", "60"), nil
+			}
+			return nil, nil
+		})
+		for _, r := range getAll(ctx0, c, scopes(3)...) {
+			require.NoError(t, r.err)
+		}
+		sent := f.requests()
+		require.Equal(t, []time.Duration{0, time.Minute, time.Minute, time.Minute}, sent)
+	})
+}
+
+func TestThrottle_holdsUpOtherResourcesAndIdentitiesOfTheEndpoint(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cache := NewTokenCache(nil)
+		f, c := newFakeIMDSWith(t, throttledOnce("Retry-After", "30"), ManagedIdentityCredentialOptions{Cache: cache})
+		user, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{Cache: cache, ID: ClientID("c"),
+			ClientOptions: azcore.ClientOptions{Transport: f}})
+		require.NoError(t, err)
+		t.Setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
+		elsewhere, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{Cache: cache,
+			ClientOptions: azcore.ClientOptions{Transport: f}})
+		require.NoError(t, err)
+
+		var all sync.WaitGroup
+		all.Go(func() { require.NoError(t, get(ctx0, c, vault).err) })
+		synctest.Wait()
+		all.Go(func() { require.Equal(t, 30*time.Second, get(ctx0, c, "https://other/.default").took) })
+		all.Go(func() { require.Equal(t, 30*time.Second, get(ctx0, user, vault).took) })
+		all.Go(func() { require.Zero(t, get(ctx0, elsewhere, vault).took) })
+		all.Wait()
+		require.Equal(t, []time.Duration{0, 0, 30 * time.Second, 30 * time.Second, 30 * time.Second}, f.requests())
+	})
+}
+
+func TestThrottle_whoWaitsAndWhoFailsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cached := "https://cached/.default"
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return imdsStatus(r, 429, "Retry-After", "60"), nil
+			}
+			return nil, nil
+		})
+		began := time.Now()
+		held := get(ctx0, c, cached)
+		var all sync.WaitGroup
+		all.Go(func() { // its flight meets the 429: it learns so at once
+			ctx, cancel := context.WithTimeout(ctx0, 59*time.Second)
+			defer cancel()
+			r := get(ctx, c, vault)
+			require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
+			notOfAContext(t, r.err)
+			require.Zero(t, r.took)
+			e, _ := errors.AsType[*AuthenticationFailedError](r.err)
+			require.True(t, e.RetryAfter.Equal(began.Add(time.Minute)))
+		})
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx0, 61*time.Second)
+			defer cancel()
+			r := get(ctx, c, vault)
+			require.NoError(t, r.err)
+			require.Equal(t, time.Minute, r.took)
+		})
+		synctest.Wait()
+		r := get(ctx0, c, cached) // a valid token needs no gate
+		require.Equal(t, held.token, r.token)
+		require.Zero(t, r.took)
+		all.Wait()
+		require.Len(t, f.requests(), 3)
+	})
+}
+
+func TestThrottle_aPauseBeyondTwoMinutesFailsAtOnceAndIsCutToFive(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDS(t, throttledOnce("Retry-After", "86400"))
+		began := time.Now()
+		for range 3 {
+			r := get(ctx0, c, vault)
+			require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
+			require.LessOrEqual(t, r.took, 3*time.Second)
+			e, _ := errors.AsType[*AuthenticationFailedError](r.err)
+			require.True(t, e.RetryAfter.Equal(began.Add(5*time.Minute)))
+		}
+		sleepUntil(began.Add(3 * time.Minute))
+		require.NoError(t, get(ctx0, c, vault).err)
+		require.Equal(t, []time.Duration{0, 5 * time.Minute}, f.requests())
+	})
+}
+
+func TestThrottle_backsOffExponentiallyAndOneRequestGoesFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		down := 20 * time.Second
+		began := time.Now()
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if time.Since(began) < down {
+				return imdsStatus(r, 429), nil
+			}
+			return nil, nil
+		})
+		for _, r := range getAll(ctx0, c, slices.Repeat(scopes(10), 10)...) {
+			require.NoError(t, r.err)
+		}
+		within := 0
+		for _, at := range f.requests() {
+			if at < down {
+				within++
+			}
+		}
+		t.Log("requests within 20 s of 429:", within)
+		require.LessOrEqual(t, within, 6)
+		require.Len(t, f.requests(), within+10)
+	})
+}
+
+func TestThrottle_oneRequestGoesAloneBeforeTheFirstAnswerAndAfterAPause(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return imdsStatus(r, 429, "Retry-After", "10"), delayed(r, 500*time.Millisecond)
+			}
+			return nil, delayed(r, time.Second)
+		})
+		getAll(ctx0, c, scopes(8)...)
+		// The first goes alone, its answer lets five go, one of those closes the gate while the others are answered.
+		// When it opens, one goes alone again, and then the rest.
+		s := time.Second
+		opens := 11*s + s/2
+		require.Equal(t, []time.Duration{0, s, s, s, s, s, opens, opens + s, opens + s}, f.requests())
+	})
+}
+
+func TestThrottle_aFirstRequestThatIsCancelledPassesItsTurnOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDSWith(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 0 {
+				return nil, delayed(r, time.Hour)
+			}
+			return nil, nil
+		}, ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1, TryTimeout: 10 * time.Second}}})
+		failures := 0
+		for _, r := range getAll(ctx0, c, scopes(4)...) {
+			require.Equal(t, 10*time.Second, r.took)
+			if r.err != nil {
+				notOfAContext(t, r.err)
+				failures++
+			}
+		}
+		require.Equal(t, 1, failures)
+		require.Len(t, f.requests(), 4)
+	})
+}
+
+func TestThrottle_waitingUsesNoneOfATrysTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c := newFakeIMDSWith(t, throttledOnce("Retry-After", "90"), ManagedIdentityCredentialOptions{
+			ClientOptions: azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: 1, TryTimeout: time.Second}}})
+		r := get(ctx0, c, vault)
+		require.NoError(t, r.err)
+		require.Equal(t, 90*time.Second, r.took)
+	})
+}
+
+func TestThrottle_keepsWithinIMDSsLimits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		underway, most := 0, 0
+		var mu sync.Mutex
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			underway++
+			most = max(most, underway)
+			mu.Unlock()
+			err := delayed(r, 30*time.Millisecond)
+			mu.Lock()
+			underway--
+			mu.Unlock()
+			return nil, err
+		})
+		for _, r := range getAll(ctx0, c, slices.Repeat(scopes(100), 20)...) {
+			require.NoError(t, r.err)
+		}
+		sent := f.requests()
+		require.Len(t, sent, 100)
+		require.Equal(t, 5, most)
+		for i := range sent[20:] {
+			require.Greater(t, sent[i+20]-sent[i], time.Second)
+		}
+	})
+}
+
+func TestThrottle_errorKeepsTheOriginalAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c := newFakeIMDSWith(t, throttledOnce("Retry-After", "26"), ManagedIdentityCredentialOptions{ClientOptions: noRetries})
+		r := get(ctx0, c, vault)
+		require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
+		e, _ := errors.AsType[*AuthenticationFailedError](r.err)
+		require.Equal(t, "26", e.RawResponse.Header.Get("Retry-After"))
+		require.Equal(t, 429, e.RawResponse.StatusCode)
+		require.Equal(t, 26*time.Second, time.Until(e.RetryAfter))
+		body, err := io.ReadAll(e.RawResponse.Body)
+		require.NoError(t, err)
+		require.Contains(t, string(body), "error_description")
+	})
+}
+
+func TestGate_answersFromBeforeAClosingNeitherOpenNorLengthenIt(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	g := gate{trusted: true}
+	for range 3 {
+		_, ok := g.admit(now)
+		require.True(t, ok)
+	}
+	g.end(now, 0, &http.Response{StatusCode: 429})
+	opens := g.opens
+	g.end(now, 0, &http.Response{StatusCode: 429})
+	require.Equal(t, 1, g.streak)
+	require.Equal(t, opens, g.opens)
+	g.end(now, 0, &http.Response{StatusCode: 200})
+	require.False(t, g.trusted)
+	_, ok := g.admit(now)
+	require.False(t, ok)
+}

@@ -1,0 +1,276 @@
+package managedid
+
+import (
+	"cmp"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	notJSON       = "the answer is not the JSON of a token"
+	noAccessToken = "the answer has no access_token"
+	noExpiry      = "the answer has neither a usable expires_on nor a usable expires_in"
+	expiredToken  = "the token in the answer has expired already"
+)
+
+// decodeErrors are all that decodeToken may say: constants, so that none can quote an answer.
+var decodeErrors = []string{notJSON, noAccessToken, noExpiry, expiredToken}
+
+// july2017 lies before each expiry in testdata/answers.
+var july2017 = time.Unix(1_500_000_000, 0).UTC()
+
+// withToken is the JSON of a token and of the fields given.
+func withToken(fields string) string {
+	return fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer"%s}`, secretToken, fields)
+}
+
+func TestVector10_expiresOnInEveryForm(t *testing.T) {
+	for _, row := range []struct {
+		name, expiresOn string
+		want            time.Time
+	}{
+		{"IMDS: seconds in a string", `"1740272916"`, time.Unix(1740272916, 0)},
+		{"Azure ML: seconds in a number", `1740272916`, time.Unix(1740272916, 0)},
+		{"number with an exponent", `1.740272916e9`, time.Unix(1740272916, 0)},
+		{"string with an exponent", `"1.740272916E+9"`, time.Unix(1740272916, 0)},
+		{"fraction of a second", `1740272916.75`, time.Unix(1740272916, 0)},
+		{"fraction in a string", `"1740272916.0"`, time.Unix(1740272916, 0)},
+		{"blanks around", `" 1740272916 "`, time.Unix(1740272916, 0)},
+		{"App Service 2017 on Linux", `"02/23/2025 01:08:36 +00:00"`, time.Unix(1740272916, 0)},
+		{"App Service 2017 on Windows", `"2/23/2025 1:08:36 AM +00:00"`, time.Unix(1740272916, 0)},
+		{"AM in lower case", `"2/23/2025 1:08:36 am +00:00"`, time.Unix(1740272916, 0)},
+		{"slashes without a zone", `"02/23/2025 01:08:36"`, time.Unix(1740272916, 0)},
+		{"slashes with Z", `"02/23/2025 01:08:36Z"`, time.Unix(1740272916, 0)},
+		{"slashes with another zone", `"02/22/2025 19:38:36 -05:30"`, time.Unix(1740272916, 0)},
+		{"RFC 3339", `"2025-02-23T01:08:36Z"`, time.Unix(1740272916, 0)},
+		{"RFC 3339 with a zone", `"2025-02-23T03:08:36+02:00"`, time.Unix(1740272916, 0)},
+		{"RFC 3339 with a fraction", `"2025-02-23T01:08:36.5000000Z"`, time.Unix(1740272916, 500_000_000)},
+		{"ISO without a zone", `"2025-02-23T01:08:36"`, time.Unix(1740272916, 0)},
+		{"ISO with a blank", `"2025-02-23 01:08:36"`, time.Unix(1740272916, 0)},
+		{"ISO with a blank and Z", `"2025-02-23 01:08:36Z"`, time.Unix(1740272916, 0)},
+		{"ISO with blanks and a zone", `"2025-02-23 01:08:36 +00:00"`, time.Unix(1740272916, 0)},
+		{"midnight as 12 AM", `"2/23/2025 12:08:36 AM +00:00"`, time.Date(2025, 2, 23, 0, 8, 36, 0, time.UTC)},
+		{"noon as 12 PM", `"2/23/2025 12:08:36 PM +00:00"`, time.Date(2025, 2, 23, 12, 8, 36, 0, time.UTC)},
+		{"afternoon", `"2/23/2025 1:08:36 PM +00:00"`, time.Date(2025, 2, 23, 13, 8, 36, 0, time.UTC)},
+		{"24 hours with PM", `"02/23/2025 13:08:36 PM +00:00"`, time.Date(2025, 2, 23, 13, 8, 36, 0, time.UTC)},
+		{"App Service 2017, old documentation", `"09/14/2017 00:00:00 PM +00:00"`, time.Date(2017, 9, 14, 0, 0, 0, 0, time.UTC)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := decodeToken([]byte(withToken(`,"expires_on":`+row.expiresOn)), july2017, july2017)
+			require.NoError(t, err)
+			require.Equal(t, azcore.AccessToken{Token: secretToken, ExpiresOn: row.want.UTC()}, got.AccessToken)
+		})
+	}
+}
+
+// The clock reads one second past the moment of sending.
+func TestDecodeToken_expiriesAndRefresh(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).UTC()
+	sent := now.Add(-time.Second)
+	const in2h, in1h = `,"expires_on":"1700007200"`, `,"expires_in":"3600"`
+	onlyOn := now.Add(2 * time.Hour)
+	for _, row := range []struct {
+		name, fields string
+		want         time.Time
+		refresh      time.Time
+	}{
+		{name: "expires_in counts from the sending", fields: in1h, want: sent.Add(time.Hour)},
+		{name: "expires_in is a number", fields: `,"expires_in":3600`, want: sent.Add(time.Hour)},
+		{name: "expires_in has a fraction", fields: `,"expires_in":3600.9`, want: sent.Add(time.Hour)},
+		{name: "expires_in is the earlier", fields: in2h + in1h, want: sent.Add(time.Hour)},
+		{name: "expires_on is the earlier", fields: in2h + `,"expires_in":86400`, want: onlyOn},
+		{name: "vector 11: expires_in is empty", fields: in2h + `,"expires_in":""`, want: onlyOn},
+		{name: "expires_in is null", fields: in2h + `,"expires_in":null`, want: onlyOn},
+		{name: "expires_in is an object", fields: in2h + `,"expires_in":{"a":1}`, want: onlyOn},
+		{name: "expires_in is an array", fields: in2h + `,"expires_in":["3600"]`, want: onlyOn},
+		{name: "expires_in is a boolean", fields: in2h + `,"expires_in":true`, want: onlyOn},
+		{name: "expires_in is zero", fields: in2h + `,"expires_in":0`, want: onlyOn},
+		{name: "expires_in is negative", fields: in2h + `,"expires_in":"-3600"`, want: onlyOn},
+		{name: "expires_in is huge", fields: in2h + `,"expires_in":1e300`, want: onlyOn},
+		{name: "expires_in overflows a duration", fields: in2h + `,"expires_in":9223372037`, want: onlyOn},
+		{name: "expires_in overflows a float", fields: in2h + `,"expires_in":1e999`, want: onlyOn},
+		{name: "expires_in is no number", fields: in2h + `,"expires_in":"NaN"`, want: onlyOn},
+		{name: "expires_in is infinite", fields: in2h + `,"expires_in":"Inf"`, want: onlyOn},
+		{name: "expires_on is empty", fields: in1h + `,"expires_on":""`, want: sent.Add(time.Hour)},
+		{name: "expires_on is null", fields: in1h + `,"expires_on":null`, want: sent.Add(time.Hour)},
+		{name: "expires_on is an object", fields: in1h + `,"expires_on":{}`, want: sent.Add(time.Hour)},
+		{name: "expires_on is negative", fields: in1h + `,"expires_on":-1`, want: sent.Add(time.Hour)},
+		{name: "expires_on is in milliseconds", fields: in1h + `,"expires_on":1700007200000`, want: sent.Add(time.Hour)},
+		{name: "expires_on is no date", fields: in1h + `,"expires_on":"tomorrow"`, want: sent.Add(time.Hour)},
+		{name: "expires_on is a date that doesn't exist", fields: in1h + `,"expires_on":"13/45/2099 00:00:00"`, want: sent.Add(time.Hour)},
+		{name: "both with an error", fields: in2h + `,"error":"e","error_description":"d"`, want: onlyOn},
+		{name: "unknown fields", fields: in2h + `,"refresh_token":"","not_before":"0","ext_expires_in":""`, want: onlyOn},
+
+		{name: "refresh_in counts from the sending", fields: in2h + `,"refresh_in":1800`, want: onlyOn, refresh: sent.Add(30 * time.Minute)},
+		{name: "refresh_in is a string", fields: in2h + `,"refresh_in":"1800"`, want: onlyOn, refresh: sent.Add(30 * time.Minute)},
+		{name: "refresh_in just before the expiry", fields: in2h + `,"refresh_in":7200`, want: onlyOn, refresh: onlyOn.Add(-time.Second)},
+		{name: "refresh_in at the expiry", fields: in2h + `,"refresh_in":7201`, want: onlyOn},
+		{name: "refresh_in after the expiry", fields: in2h + `,"refresh_in":86400`, want: onlyOn},
+		{name: "refresh_in is empty", fields: in2h + `,"refresh_in":""`, want: onlyOn},
+		{name: "refresh_in is null", fields: in2h + `,"refresh_in":null`, want: onlyOn},
+		{name: "refresh_in is zero", fields: in2h + `,"refresh_in":0`, want: onlyOn},
+		{name: "refresh_in is negative", fields: in2h + `,"refresh_in":-1`, want: onlyOn},
+		{name: "refresh_in is an object", fields: in2h + `,"refresh_in":{}`, want: onlyOn},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := decodeToken([]byte(withToken(row.fields)), sent, now)
+			require.NoError(t, err)
+			require.Equal(t, azcore.AccessToken{Token: secretToken, ExpiresOn: row.want, RefreshOn: row.refresh}, got.AccessToken)
+		})
+	}
+}
+
+func TestDecodeToken_refuses(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	const on = `,"expires_on":"1700007200"`
+	for _, row := range []struct{ name, body, want string }{
+		{"nothing", ``, notJSON},
+		{"text", secretToken, notJSON},
+		{"HTML", `<html><body>` + secretToken + `</body></html>`, notJSON},
+		{"an array", `[` + withToken(on) + `]`, notJSON},
+		{"a string", `"` + secretToken + `"`, notJSON},
+		{"half an answer", withToken(on)[:60], notJSON},
+		{"two answers", withToken(on) + withToken(on), notJSON},
+		{"only a BOM", "\xef\xbb\xbf", notJSON},
+		{"two BOMs", "\xef\xbb\xbf\xef\xbb\xbf" + withToken(on), notJSON},
+		{"a token that is a number", `{"access_token":12345678901234567890` + on + `}`, notJSON},
+		{"a token that is an object", `{"access_token":{"t":"` + secretToken + `"}` + on + `}`, notJSON},
+		{"null", `null`, noAccessToken},
+		{"an empty object", `{}`, noAccessToken},
+		{"vector 9: no token", `{"expires_in":"3599"}`, noAccessToken},
+		{"a token that is null", `{"access_token":null` + on + `}`, noAccessToken},
+		{"an empty token", `{"access_token":""` + on + `}`, noAccessToken},
+		{"a blank token", `{"access_token":" \t\n"` + on + `}`, noAccessToken},
+		{"an error", `{"error":"invalid_request","error_description":"` + secretToken + `"}`, noAccessToken},
+		{"no expiry", withToken(``), noExpiry},
+		{"no usable expiry", withToken(`,"expires_on":"","expires_in":null`), noExpiry},
+		{"an expiry that quotes the token", withToken(`,"expires_on":"` + secretToken + `"`), noExpiry},
+		{"a lifetime of zero", withToken(`,"expires_in":0`), noExpiry},
+		{"a lifetime below zero", withToken(`,"expires_in":-5`), noExpiry},
+		{"a lifetime of centuries", withToken(`,"expires_in":"99999999999"`), noExpiry},
+		{"an expiry beyond the calendar", withToken(`,"expires_on":253402300800`), noExpiry},
+		{"an expiry beyond integers", withToken(`,"expires_on":99999999999999999999999999`), noExpiry},
+		{"an expiry in the past", withToken(`,"expires_on":1699999999`), expiredToken},
+		{"an expiry now", withToken(`,"expires_on":1700000000`), expiredToken},
+		{"a date in the past", withToken(`,"expires_on":"09/14/2017 00:00:00 PM +00:00"`), expiredToken},
+		{"the earlier expiry in the past", withToken(`,"expires_on":1699999999,"expires_in":3600`), expiredToken},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := decodeToken([]byte(row.body), now, now)
+			require.EqualError(t, err, row.want)
+			require.Zero(t, got)
+			require.Contains(t, decodeErrors, row.want)
+		})
+	}
+}
+
+func TestDecodeToken_aLifetimeSpentOnTheWayHasExpired(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	_, err := decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute), now)
+	require.EqualError(t, err, expiredToken)
+	_, err = decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute+time.Nanosecond), now)
+	require.NoError(t, err)
+}
+
+func TestDecodeToken_skipsOneBOM(t *testing.T) {
+	got, err := decodeToken([]byte("\xef\xbb\xbf"+withToken(`,"expires_on":1740272916`)), july2017, july2017)
+	require.NoError(t, err)
+	require.Equal(t, secretToken, got.Token)
+}
+
+func TestDecodeToken_expiresByTheWallClock(t *testing.T) {
+	sent := time.Now() // with a monotonic reading, which stands still while a machine sleeps
+	got, err := decodeToken([]byte(withToken(`,"expires_in":3600,"refresh_in":60`)), sent, sent)
+	require.NoError(t, err)
+	require.Equal(t, sent.Add(time.Hour).Round(0).UTC(), got.ExpiresOn)
+	require.Equal(t, sent.Add(time.Minute).Round(0).UTC(), got.RefreshOn)
+	require.Equal(t, got.planned(sent, time.Hour).due, got.planned(sent, time.Hour).due.Round(0))
+}
+
+func TestFreshness_toTheNanosecond(t *testing.T) {
+	expires := time.Unix(1_700_000_000, 0).UTC()
+	at := func(beforeExpiry time.Duration) time.Time { return expires.Add(-beforeExpiry) }
+	hour, paused, late := at(5*time.Minute), expires, at(time.Minute)
+	for _, row := range []struct {
+		name     string
+		due, now time.Time
+		want     freshness
+	}{
+		{"long before it is due", hour, at(time.Hour), fresh},
+		{"a nanosecond before it is due", hour, at(5*time.Minute + 1), fresh},
+		{"when it is due", hour, at(5 * time.Minute), due},
+		{"a nanosecond later", hour, at(5*time.Minute - 1), due},
+		{"two minutes left", hour, at(2 * time.Minute), due},
+		{"a nanosecond less than two minutes left", hour, at(2*time.Minute - 1), urgent},
+		{"a nanosecond left", hour, at(1), urgent},
+		{"at its expiry", hour, at(0), expired},
+		{"a nanosecond after its expiry", hour, at(-1), expired},
+		{"pausing with under two minutes left", late, at(time.Minute + 1), fresh},
+		{"at the end of that pause", late, at(time.Minute), urgent},
+		{"pausing until its expiry, a nanosecond left", paused, at(1), fresh},
+		{"pausing until its expiry, at its expiry", paused, at(0), expired},
+		{"pausing until its expiry, later", paused, at(-time.Hour), expired},
+	} {
+		tok := &token{AccessToken: azcore.AccessToken{Token: secretToken, ExpiresOn: expires}, due: row.due}
+		require.Equal(t, row.want, tok.freshness(row.now), row.name)
+	}
+	require.Equal(t, expired, (*token)(nil).freshness(expires), "no token")
+}
+
+func TestPlanned_timesOfRefresh(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).UTC()
+	for _, row := range []struct {
+		name                               string
+		lifetime, refreshBefore, refreshIn time.Duration
+		wantRefreshIn, wantDueIn           time.Duration
+	}{
+		{name: "five minutes before the expiry", lifetime: time.Hour, wantRefreshIn: 55 * time.Minute, wantDueIn: 55 * time.Minute},
+		{name: "a nanosecond after its arrival", lifetime: 5*time.Minute + 1, wantRefreshIn: 1, wantDueIn: 1},
+		{name: "RefreshBefore", lifetime: time.Hour, refreshBefore: 20 * time.Minute, wantRefreshIn: 40 * time.Minute, wantDueIn: 40 * time.Minute},
+		{name: "refresh_in is earlier", lifetime: time.Hour, refreshIn: 30 * time.Minute, wantRefreshIn: 30 * time.Minute, wantDueIn: 30 * time.Minute},
+		{name: "refresh_in is later", lifetime: time.Hour, refreshIn: 57 * time.Minute, wantRefreshIn: 55 * time.Minute, wantDueIn: 55 * time.Minute},
+		{name: "RefreshBefore is earlier than refresh_in", lifetime: time.Hour, refreshBefore: 40 * time.Minute, refreshIn: 30 * time.Minute,
+			wantRefreshIn: 20 * time.Minute, wantDueIn: 20 * time.Minute},
+		{name: "due on arrival, exactly", lifetime: 5 * time.Minute, wantRefreshIn: 0, wantDueIn: 30 * time.Second},
+		{name: "due on arrival, with a minute left", lifetime: time.Minute, wantRefreshIn: -4 * time.Minute, wantDueIn: 30 * time.Second},
+		{name: "due on arrival, with seconds left", lifetime: 20 * time.Second, wantRefreshIn: -280 * time.Second, wantDueIn: 20 * time.Second},
+		{name: "due on arrival by RefreshBefore", lifetime: 20 * time.Minute, refreshBefore: time.Hour, wantRefreshIn: -40 * time.Minute, wantDueIn: 2 * time.Minute},
+		{name: "due on arrival by refresh_in", lifetime: time.Hour, refreshIn: -time.Second, wantRefreshIn: -time.Second, wantDueIn: 6 * time.Minute},
+	} {
+		decoded := token{AccessToken: azcore.AccessToken{Token: secretToken, ExpiresOn: now.Add(row.lifetime)}}
+		if row.refreshIn != 0 {
+			decoded.RefreshOn = now.Add(row.refreshIn)
+		}
+		before := decoded
+		got := decoded.planned(now, cmp.Or(row.refreshBefore, defaultRefreshBefore))
+		require.Equal(t, now.Add(row.wantRefreshIn), got.RefreshOn, row.name)
+		require.Equal(t, now.Add(row.wantDueIn), got.due, row.name)
+		require.Equal(t, before, decoded, row.name)
+	}
+}
+
+func TestPaused_forThirtySecondsOrATenthOfTheTimeLeft(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).UTC()
+	for _, row := range []struct {
+		name       string
+		left, want time.Duration
+	}{
+		{"a day", 24 * time.Hour, 144 * time.Minute},
+		{"an hour", time.Hour, 6 * time.Minute},
+		{"a tenth just longer", 5*time.Minute + 10, 30*time.Second + 1},
+		{"a tenth of thirty seconds", 5 * time.Minute, 30 * time.Second},
+		{"two minutes", 2 * time.Minute, 30 * time.Second},
+		{"thirty seconds", 30 * time.Second, 30 * time.Second},
+		{"a nanosecond less", 30*time.Second - 1, 30*time.Second - 1},
+		{"a nanosecond", 1, 1},
+		{"none", 0, 0},
+	} {
+		published := token{AccessToken: azcore.AccessToken{ExpiresOn: now.Add(row.left)}, due: now}
+		require.Equal(t, now.Add(row.want), published.paused(now).due, row.name)
+		require.Equal(t, now, published.due, row.name)
+	}
+}
