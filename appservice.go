@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -34,6 +36,8 @@ func appServiceSource(id ManagedIDKind) (*source, error) {
 			secret := os.Getenv("IDENTITY_HEADER")
 			if secret == "" {
 				return nil, errors.New("IDENTITY_HEADER is not set")
+			} else if strings.ContainsFunc(secret, unicode.IsControl) {
+				return nil, errors.New("IDENTITY_HEADER can't be the value of a header")
 			}
 			u := withIdentity(*now, "2019-08-01", resource, id, [3]string{"client_id", "object_id", "mi_res_id"})
 			req, err := runtime.NewRequest(ctx, http.MethodGet, u)

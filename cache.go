@@ -79,6 +79,7 @@ type identity struct {
 	mu      sync.Mutex
 	size    int // entries at most; guarded by mu
 	sweepAt int // size at which expired entries go; guarded by mu
+	sweeps  int // so far; guarded by mu
 }
 
 // entry is the place of one token.
@@ -89,17 +90,35 @@ type entry struct {
 	flight   *flight   // the request under way or nil; guarded by mu, as is the rest
 	refusal  error     // the last definite refusal
 	replayed time.Time // until when it is repeated
-	gone     bool      // swept from its map: look again
+	swept    int       // the last sweep that decided about it
+	gone     bool      // dropped from its map: look again
 }
 
 // flight is one request for a token, however many wait for it.
 type flight struct {
-	began   time.Time
-	cancel  context.CancelFunc
-	waiters int           // guarded by entry.mu
-	done    chan struct{} // closed when token and err are final
-	token   *token
-	err     error
+	began    time.Time
+	deadline time.Time
+	cancel   context.CancelFunc
+	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
+	sending, resting atomic.Bool
+	waiters          int           // guarded by entry.mu
+	done             chan struct{} // closed when the rest is final
+	next             *flight       // has taken over the waiters, if not nil
+	token            *token
+	err              error
+}
+
+// flightKey is the key by which a flight's context leads the throttle to the flight.
+type flightKey struct{}
+
+// order is what a caller wants of an entry, and what its flight would do.
+type order struct {
+	refreshBefore time.Duration
+	renew         bool // a new token, whatever the current one
+	probe         bool // a try now: the caller won't wait for one that rests
+	fetch         func(context.Context) (token, error)
+	overdue       func(context.Context) error                        // why a flight whose context has ended failed
+	report        func(context.Context, token, error, time.Duration) // after the waiters have the result
 }
 
 // entry returns the place for a scope's token. Scopes that name the same resource lead to the same place.
@@ -113,35 +132,47 @@ func (i *identity) entry(scope, resource string) *entry {
 		i.sweep(time.Now())
 	}
 	// the one spelling that is its own resource's only scope, since it can't be that of another resource
-	e, _ := i.entries.LoadOrStore(resource+defaultSuffix, &entry{})
-	i.entries.Store(scope, e)
-	i.size += 2
+	e, old := i.entries.LoadOrStore(resource+defaultSuffix, &entry{})
+	if !old {
+		i.size++
+	}
+	if _, old = i.entries.LoadOrStore(scope, e); !old {
+		i.size++
+	}
 	return e.(*entry)
 }
 
 // sweep drops entries that hold nothing of use. Its cost is spread: it runs again when the map has doubled.
 func (i *identity) sweep(now time.Time) {
 	i.size = 0
-	i.entries.Range(func(scope, value any) bool {
-		e := value.(*entry)
-		e.mu.Lock()
-		e.gone = e.gone || e.flight == nil && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
-		if e.gone {
+	i.sweeps++
+	i.entries.Range(func(scope, e any) bool {
+		if e.(*entry).drop(i.sweeps, now) {
 			i.entries.Delete(scope)
 		} else {
 			i.size++
 		}
-		e.mu.Unlock()
 		return true
 	})
 	i.sweepAt = max(2*i.size, 64)
 }
 
+// drop decides about an entry at the first of its keys that a sweep meets: its flight may land before the next.
+func (e *entry) drop(sweep int, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.swept != sweep {
+		e.swept = sweep
+		e.gone = e.gone || e.flight == nil && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
+	}
+	return e.gone
+}
+
 var errGone = errors.New("the entry was swept")
 
 // join returns what a caller goes on with: the valid token or nil, and the flight to wait for or nil. It begins a
-// flight where one is needed. renew asks for a new token whatever the current one.
-func (e *entry) join(now time.Time, refreshBefore time.Duration, renew bool, fetch func(context.Context) (token, error)) (*token, *flight, error) {
+// flight where one is needed.
+func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t := e.current.Load()
@@ -149,7 +180,7 @@ func (e *entry) join(now time.Time, refreshBefore time.Duration, renew bool, fet
 	switch {
 	case e.gone:
 		return nil, nil, errGone
-	case renew:
+	case o.renew:
 		t, state = nil, expired
 	case state == fresh:
 		return t, nil, nil
@@ -159,10 +190,13 @@ func (e *entry) join(now time.Time, refreshBefore time.Duration, renew bool, fet
 	if t == nil && now.Before(e.replayed) {
 		return nil, nil, e.refusal
 	}
-	if e.flight == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), flightLimit)
-		e.flight = &flight{began: now, cancel: cancel, done: make(chan struct{})}
-		go e.fly(ctx, e.flight, refreshBefore, fetch)
+	switch resting := e.flight; {
+	case resting == nil:
+		e.flight = e.begin(now, now.Add(flightLimit), o)
+	case o.probe && resting.resting.Load():
+		e.flight = e.begin(now, resting.deadline, o)
+		e.flight.waiters, resting.next = resting.waiters, e.flight
+		resting.cancel()
 	}
 	if state == due {
 		return t, nil, nil
@@ -171,33 +205,52 @@ func (e *entry) join(now time.Time, refreshBefore time.Duration, renew bool, fet
 	return t, e.flight, nil
 }
 
-// fly fetches the token and publishes it, then wakes the waiters. It is deferred work: a transport that panics or ends
-// its goroutine must not leave callers hanging.
-func (e *entry) fly(ctx context.Context, f *flight, refreshBefore time.Duration, fetch func(context.Context) (token, error)) {
-	var fetched token
-	err := error(&AuthenticationFailedError{message: "managedid: the transport ended the goroutine of a request"})
-	defer f.cancel()
-	defer func() { e.land(f, fetched, err, refreshBefore) }()
-	fetched, err = fetch(ctx)
+// begin starts a flight. The caller holds mu.
+func (e *entry) begin(now, deadline time.Time, o *order) *flight {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	f := &flight{began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
+	go e.fly(context.WithValue(ctx, flightKey{}, f), f, o)
+	return f
 }
 
-func (e *entry) land(f *flight, fetched token, err error, refreshBefore time.Duration) {
+// fly fetches the token, publishes it and wakes the waiters, who are not left hanging by a transport that
+// ignores its context, panics or ends its goroutine. Logs and spans come last: they may need a token themselves.
+func (e *entry) fly(ctx context.Context, f *flight, o *order) {
+	var fetched token
+	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport ended the goroutine of a request"})
+	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, o.overdue(ctx), o) })
+	defer func() {
+		e.land(f, fetched, err, o)
+		o.report(ctx, fetched, err, time.Since(f.began))
+		stop()
+		f.cancel()
+	}()
+	fetched, err = o.fetch(ctx)
+}
+
+func (e *entry) land(f *flight, fetched token, err error, o *order) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	select {
+	case <-f.done:
+		return
+	default:
+	}
 	now := time.Now()
 	old := e.current.Load()
 	switch {
 	case err == nil:
-		f.token = fetched.planned(now, refreshBefore)
+		f.token = fetched.planned(now, o.refreshBefore)
 		e.current.Store(f.token)
 		e.refusal, e.replayed = nil, time.Time{}
+	case f.next != nil:
 	case old.freshness(now) != expired:
 		f.err = err
 		e.current.Store(old.paused(now))
 	default:
 		f.err = err
 	}
-	if err != nil && reasonOf(err).final() {
+	if f.err != nil && reasonOf(err).final() {
 		e.refusal, e.replayed = err, now.Add(replayTime)
 	}
 	if e.flight == f {
@@ -210,6 +263,9 @@ func (e *entry) land(f *flight, fetched token, err error, refreshBefore time.Dur
 func (e *entry) leave(f *flight, absent bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for f.next != nil {
+		f = f.next
+	}
 	f.waiters--
 	if absent && f.waiters == 0 && e.flight == f {
 		e.flight = nil

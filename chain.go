@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +57,8 @@ func newLink(s azcore.TokenCredential, several bool) link {
 	} else if several {
 		l.TokenCredential = c.inChain()
 	}
-	if c, ok := l.TokenCredential.(interface{ own() *credential }); ok {
-		l.own = c.own()
+	if c, ok := l.TokenCredential.(interface{ base() *credential }); ok {
+		l.own = c.base()
 	}
 	return l
 }
@@ -103,7 +104,7 @@ func (c *ChainedTokenCredential) hit(opts *policy.TokenRequestOptions) *token {
 }
 
 func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	unavailable := &CredentialUnavailableError{Reason: ReasonAbsent}
+	unavailable := &CredentialUnavailableError{Reason: ReasonConfiguration}
 	var lines, unconfigured []string // a person who looks for the cause hardly means what was never set up
 	for i := range c.links {
 		t, err := c.ask(ctx, &c.links[i], opts)
@@ -117,9 +118,12 @@ func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRe
 			return t, err
 		}
 		unavailable.Links = append(unavailable.Links, err)
-		if reasonOf(err) == ReasonConfiguration {
+		if reason := reasonOf(err); reason == ReasonConfiguration {
 			unconfigured = append(unconfigured, oneLine(err.Error()))
 		} else {
+			if unavailable.Reason == ReasonConfiguration {
+				unavailable.Reason = cmp.Or(reason, ReasonAbsent)
+			}
 			lines = append(lines, oneLine(err.Error()))
 		}
 	}

@@ -36,16 +36,6 @@ type source struct {
 	explain func(answer) verdict
 }
 
-// secrets returns what the request says in its secret headers.
-func secrets(req *policy.Request) (values []string) {
-	for _, name := range secretHeaders {
-		if v := req.Raw().Header.Get(name); v != "" {
-			values = append(values, v)
-		}
-	}
-	return values
-}
-
 // verdict is a source's explanation of a failed answer.
 type verdict struct {
 	reason      Reason
@@ -83,15 +73,15 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 	if err != nil {
 		return azcore.AccessToken{}, &AuthenticationFailedError{Reason: ReasonInvalidScope, message: c.who + ": " + err.Error()}
 	}
-	fetch := func(ctx context.Context) (token, error) { return c.fetch(ctx, resource) }
+	o := c.order(resource, opts.Claims != "")
 	for {
 		e := c.tokens.entry(opts.Scopes[0], resource)
 		if e.current.Load().freshness(time.Now()) == expired {
-			if _, err := c.outlook(ctx); err != nil {
-				return azcore.AccessToken{}, err
+			if _, err := c.outlook(ctx, nil); err != nil {
+				return azcore.AccessToken{}, c.own(err)
 			}
 		}
-		t, f, err := e.join(time.Now(), c.tokens.refreshBefore, opts.Claims != "", fetch)
+		t, f, err := e.join(time.Now(), o)
 		switch {
 		case err == errGone:
 			continue
@@ -99,9 +89,35 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 			t, err = c.await(ctx, e, f, t)
 		}
 		if err != nil {
-			return azcore.AccessToken{}, copyError(err)
+			return azcore.AccessToken{}, c.own(err)
 		}
 		return t.AccessToken, nil
+	}
+}
+
+// order is what a flight for a resource does.
+func (c *credential) order(resource string, renew bool) *order {
+	endSpan := func(error) {}
+	return &order{
+		refreshBefore: c.tokens.refreshBefore,
+		renew:         renew,
+		probe:         c.chained && !c.isProven(),
+		fetch: func(ctx context.Context) (token, error) {
+			ctx, endSpan = runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
+			return c.fetch(ctx, resource)
+		},
+		overdue: func(ctx context.Context) error { return c.unanswered(ctx, ctx.Err()) },
+		report: func(ctx context.Context, t token, err error, took time.Duration) {
+			endSpan(err)
+			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
+				return
+			}
+			if err != nil {
+				c.logger.Warn("token request failed", "credential", c.who, "resource", resource, "took", took, "error", err.Error())
+				return
+			}
+			c.logger.Debug("token received", "credential", c.who, "resource", resource, "took", took, "expires", t.ExpiresOn)
+		},
 	}
 }
 
@@ -110,7 +126,7 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 	gone := false
 	defer func() { e.leave(f, gone) }()
 	for {
-		changed := c.changed() // before the state is looked at, so that no change is missed
+		news, opens := c.news() // before the rest is looked at, so that no change is missed
 		now := time.Now()
 		valid := t.freshness(now) != expired
 		select {
@@ -120,6 +136,9 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 				return f.token, nil
 			case valid:
 				return t, nil
+			case f.next != nil:
+				f = f.next
+				continue
 			case f.err == nil:
 				return nil, &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": the token expired on its way"}
 			}
@@ -129,31 +148,27 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 		var until time.Time
 		if valid {
 			until = f.began.Add(urgentWait)
-			if ctx.Err() != nil || !now.Before(until) || c.closed(now) {
+			if ctx.Err() != nil || !now.Before(until) || now.Before(opens) {
 				return t, nil
 			}
-		} else if until, err = c.outlook(ctx); err != nil {
+		} else if until, err = c.outlook(ctx, f); err != nil {
 			gone = ctx.Err() == nil && reasonOf(err) == ReasonAbsent
 			return nil, err
 		}
-		wait(ctx, f.done, changed, until)
+		wait(ctx, f.done, news, until)
 	}
 }
 
-func (c *credential) changed() <-chan struct{} {
+// news returns a channel that is closed when a caller must look again, and when the gate opens.
+func (c *credential) news() (<-chan struct{}, time.Time) {
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
-	return c.endpoint.watch()
-}
-
-func (c *credential) closed(now time.Time) bool {
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	return now.Before(c.endpoint.gate.opens)
+	return c.endpoint.news.watch(), c.endpoint.gate.opens
 }
 
 // outlook tells a caller without a token why waiting is in vain, or when to look again; zero means at the next change.
-func (c *credential) outlook(ctx context.Context) (until time.Time, err error) {
+// f is the caller's flight, or nil.
+func (c *credential) outlook(ctx context.Context, f *flight) (until time.Time, err error) {
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
 	now := time.Now()
@@ -162,40 +177,41 @@ func (c *credential) outlook(ctx context.Context) (until time.Time, err error) {
 	}
 	opens := c.endpoint.gate.opens
 	deadline, ok := ctx.Deadline()
-	if opens.After(now) && (ok && opens.After(deadline) || opens.Sub(now) > maxGateWait) {
+	outlasts := ok && opens.After(deadline) || opens.Sub(now) > maxGateWait
+	if opens.After(now) && outlasts && (f == nil || !f.sending.Load()) {
 		return until, throttled(c.who, opens)
 	}
 	if c.chained {
-		until, err = c.endpoint.presence.check(now, absent(c.who, c.source, "no answer in time"))
+		return c.endpoint.presence.check(now, c.who, c.source)
 	}
-	return until, err
+	return until, nil
 }
 
 // left is the error of a caller whose context ended first. The caller holds endpoint.mu.
 func (c *credential) left(ctx context.Context) error {
 	message := c.who + ": no token before the caller's context ended"
 	if c.endpoint.failure != "" {
-		message += " (last answer: " + c.endpoint.failure + ")"
+		message += " (the endpoint's last failure: " + c.endpoint.failure + ")"
 	}
 	return &AuthenticationFailedError{message: message + ": " + ctx.Err().Error(), cause: ctx.Err()}
 }
 
-func throttled(who string, opens time.Time) error {
-	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
-		message: who + ": the endpoint is throttling this host, and the pause it asked for outlasts the caller; see RetryAfter"}
+// own makes a flight's failure this caller's. The flight may be that of a credential to which the endpoint wasn't announced.
+func (c *credential) own(err error) error {
+	if e, ok := err.(*CredentialUnavailableError); ok && e.unanswered != "" && c.source.announced {
+		return c.notReady(e.unanswered)
+	}
+	return copyError(err)
 }
 
 // fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
 func (c *credential) fetch(ctx context.Context, resource string) (t token, err error) {
-	began := time.Now()
-	ctx, end := runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
-	defer func() { end(err); c.log(resource, t, err, time.Since(began)) }()
+	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
 	req, err := c.source.request(ctx, resource)
 	if err != nil {
 		return t, &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + err.Error()}
 	}
 	resp, err := c.client.Pipeline().Do(req)
-	var try attempt
 	req.OperationValue(&try)
 	if err != nil {
 		return t, c.unanswered(ctx, err)
@@ -232,19 +248,23 @@ func (c *credential) unanswered(ctx context.Context, err error) error {
 		return own
 	}
 	cause := transportCause(err)
-	if _, ok := errors.AsType[tooLargeError](err); ok && (c.source.announced || c.isProven()) {
-		return &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + cause}
-	}
+	c.endpoint.mu.Lock()
+	defer c.endpoint.mu.Unlock()
 	if ctx.Err() != nil {
-		c.endpoint.mu.Lock()
 		if cause = "no token within " + flightLimit.String(); c.endpoint.failure != "" {
-			cause += ", last answer: " + c.endpoint.failure
+			cause += ", the endpoint's last failure: " + c.endpoint.failure
 		}
-		c.endpoint.mu.Unlock()
 	}
-	if !c.source.announced && !c.isProven() {
+	if !c.endpoint.presence.proven {
 		return absent(c.who, c.source, cause)
 	}
+	if _, ok := errors.AsType[tooLargeError](err); ok {
+		return &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + cause}
+	}
+	return c.notReady(cause)
+}
+
+func (c *credential) notReady(cause string) error {
 	return &AuthenticationFailedError{Reason: ReasonNotReady, message: c.who + ": the endpoint is not ready: " + cause}
 }
 
@@ -266,15 +286,4 @@ func (c *credential) refused(req *policy.Request, resp *http.Response, body []by
 		c.endpoint.mu.Unlock()
 	}
 	return e
-}
-
-func (c *credential) log(resource string, t token, err error, took time.Duration) {
-	if c.logger == nil {
-		return
-	}
-	if err != nil {
-		c.logger.Warn("token request failed", "credential", c.who, "resource", resource, "took", took, "error", err.Error())
-		return
-	}
-	c.logger.Debug("token received", "credential", c.who, "resource", resource, "took", took, "expires", t.ExpiresOn)
 }

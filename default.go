@@ -73,7 +73,7 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 		return nil, err
 	}
 	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
-	chain.hint = "this version tries no developer's tool (" + selectorVariable + "=dev): on a laptop, run the program beside the emulator"
+	chain.hint = "this version has no developers' tools (" + selectorVariable + "=dev) to try; on a laptop, run the program beside the emulator"
 	return &DefaultAzureCredential{chain}, nil
 }
 

@@ -18,7 +18,7 @@ const (
 	skip            = "; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"
 	environmentNone = "EnvironmentCredential: neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
 	workloadNone    = "WorkloadIdentityCredential: AZURE_FEDERATED_TOKEN_FILE is not set"
-	noTools         = "this version tries no developer's tool (AZURE_TOKEN_CREDENTIALS=dev): on a laptop, run the program beside the emulator"
+	noTools         = "this version has no developers' tools (AZURE_TOKEN_CREDENTIALS=dev) to try; on a laptop, run the program beside the emulator"
 )
 
 // noAnswer is the Transport of a host without IMDS.

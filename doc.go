@@ -10,7 +10,9 @@
 // Tokens are cached in memory, per process: a hit takes no lock and allocates nothing. A token is refreshed in the
 // background five minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
 // goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or 503 with
-// Retry-After, the whole process stops asking it until the time it named.
+// Retry-After, all credentials stop asking it until the time it named, for five minutes at most. All this is shared through
+// a [TokenCache]: that of the process, unless a credential is given one, or has a Transport, policies or retry options of
+// its own.
 //
 // A credential on its own, or one whose endpoint the host's variables announce, waits for an endpoint that is still booting
 // as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds.

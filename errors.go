@@ -3,6 +3,7 @@ package managedid
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -44,16 +45,11 @@ const (
 
 // final tells whether asking again at once would bring the same answer.
 func (r Reason) final() bool {
-	switch r {
-	case ReasonIdentityNotFound, ReasonAmbiguousIdentity, ReasonInvalidScope, ReasonRejectedCredential,
-		ReasonMalformedAnswer, ReasonConfiguration:
-		return true
-	}
-	return false
+	return r != ReasonAbsent && r != ReasonNotReady && r != ReasonThrottled
 }
 
 // AuthenticationFailedError says that a credential is configured and was refused or got no token.
-// A chain stops at this error. It matches [context.Canceled] or [context.DeadlineExceeded] exactly
+// A chain stops at this error. It matches [context.Canceled] or [context.DeadlineExceeded] only
 // when the context that was given to GetToken has ended.
 type AuthenticationFailedError struct {
 	// RawResponse is the endpoint's last answer, with a body of its own to read. Its request has
@@ -86,7 +82,8 @@ type CredentialUnavailableError struct {
 	// Links has the error of each link, in order, where a whole chain is unavailable.
 	Links []error
 
-	message string
+	message    string
+	unanswered string // why no answer came, if none did; to a caller who knows that the endpoint is there, it is not ready
 }
 
 // NewCredentialUnavailableError makes the error by which a link of one's own tells a chain to go on.
@@ -130,8 +127,8 @@ func reasonOf(err error) Reason {
 type answer struct {
 	status      int
 	header      http.Header
-	json        bool   // the body is a JSON object with at least one of the fields of a token endpoint
-	code        string // OAuth's "error", or the code nested in it
+	oauth       bool   // has OAuth's "error" as a string
+	code        string // that, or the code nested in it
 	description string // in one line, without trace id and time
 	isToken     bool   // has a field that only token answers have
 }
@@ -158,6 +155,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 		a.isToken = a.isToken || has
 	}
 	a.code, a.description = text(fields, "error"), text(fields, "error_description")
+	a.oauth = a.code != ""
 	var nested map[string]json.RawMessage
 	if json.Unmarshal(fields["error"], &nested) == nil {
 		a.code, a.description = text(nested, "code"), text(nested, "message")
@@ -169,7 +167,6 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 		a.code, a.description = strings.ReplaceAll(a.code, s, "REDACTED"), strings.ReplaceAll(a.description, s, "REDACTED")
 	}
 	a.code, a.description = quotable(a.code), quotable(a.description)
-	a.json = a.isToken || a.code != "" || a.description != ""
 	return a
 }
 
@@ -206,23 +203,39 @@ func quotable(s string) string {
 	return s
 }
 
-// transportCause is the stable part of a transport's error: no addresses, ports or URLs.
+// transportError keeps a transport's own text out of logs and spans: net/http quotes what it could not parse.
+type transportError struct{ error }
+
+func (e transportError) Error() string { return transportCause(e.error) }
+func (e transportError) Unwrap() error { return e.error }
+
+// transportCause is the stable part of a transport's error: no address, port, URL or time, and nothing that was received.
 func transportCause(err error) string {
 	var netErr net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
 		return "no answer in time"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "the host's name can't be resolved"
+	}
+	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		return "the endpoint's certificate is not valid"
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		inner := op.Err
 		for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
 			inner = next
 		}
-		return op.Op + ": " + inner.Error()
+		return op.Op + ": " + oneLine(inner.Error())
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	return oneLine(err.Error())
+	text, _, _ := strings.Cut(oneLine(err.Error()), `"`)
+	if before, _, malformed := strings.Cut(text, "malformed"); malformed {
+		text = before + "malformed answer"
+	}
+	return strings.TrimRight(text, " :")
 }
 
 // responseMaker returns a function that makes copies of a failed response, each with a reader of its own
@@ -232,7 +245,7 @@ func responseMaker(resp *http.Response, body []byte) func() *http.Response {
 		c := *resp
 		c.Header = resp.Header.Clone()
 		c.Body = io.NopCloser(bytes.NewReader(body))
-		c.TLS = nil
+		c.TLS, c.Trailer, c.TransferEncoding = nil, nil, nil
 		if r := resp.Request; r != nil {
 			header := r.Header.Clone()
 			for _, name := range secretHeaders {

@@ -71,7 +71,7 @@ func isIMDS(a answer) bool {
 	case a.status/100 == 3, a.status == http.StatusProxyAuthRequired:
 		return false
 	}
-	return a.json
+	return a.isToken || a.oauth && a.status/100 != 2
 }
 
 func explainIMDS(a answer, id ManagedIDKind) verdict {
@@ -85,7 +85,7 @@ func explainIMDS(a answer, id ManagedIDKind) verdict {
 	case strings.Contains(description, "multiple user assigned"):
 		return verdict{reason: ReasonAmbiguousIdentity,
 			advice: "this host has several user-assigned identities; name one in the options or in AZURE_CLIENT_ID"}
-	case a.status == http.StatusBadRequest && a.code == "invalid_request", strings.Contains(description, "identity not found"):
+	case strings.Contains(description, "identity not found"):
 		return verdict{reason: ReasonIdentityNotFound, advice: missingIdentity(id), unavailable: id == nil}
 	case a.status == http.StatusNotFound, a.status == http.StatusGone, a.status >= 500:
 		return verdict{reason: ReasonNotReady, advice: "the endpoint is not ready, after all retries"}

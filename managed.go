@@ -130,7 +130,7 @@ func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*M
 }
 
 // GetToken returns a token for exactly one scope, RESOURCE/.default or just RESOURCE. It comes from the cache where
-// that has a valid one; TenantID and EnableCAE have no effect. Errors are *AuthenticationFailedError or
+// that has a valid one, unless Claims are given, which make a new request. TenantID and EnableCAE have no effect. Errors are *AuthenticationFailedError or
 // *CredentialUnavailableError.
 func (c *ManagedIdentityCredential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if t := c.hit(&opts); t != nil {
@@ -139,7 +139,7 @@ func (c *ManagedIdentityCredential) GetToken(ctx context.Context, opts policy.To
 	return c.acquire(ctx, opts)
 }
 
-func (c *ManagedIdentityCredential) own() *credential { return &c.credential }
+func (c *ManagedIdentityCredential) base() *credential { return &c.credential }
 
 // inChain returns the credential as a link of a chain that has others: it doesn't wait for an endpoint that
 // nothing announces. A copy, since a caller may use the credential on its own too.

@@ -16,47 +16,47 @@ const (
 type presence struct {
 	proven    bool      // it has answered as what it is taken for
 	patient   bool      // the transport hides its connections: the first answer's limit serves for both
-	began     time.Time // of the check under way; zero when none is
-	connected time.Time // of the try under way; zero before
+	trying    time.Time // when the try under way was sent; zero when none is
+	connected time.Time // when it got its connection; zero before
 	absent    error     // the last verdict
 	until     time.Time // when the verdict is forgotten
 }
 
-// check begins or continues the shared check. It returns the verdict that the endpoint is absent, or the time
-// at which to ask again; both are zero once the endpoint is proven.
-func (p *presence) check(now time.Time, timedOut error) (until time.Time, absent error) {
+// check returns the verdict that the endpoint is absent, or the time at which to ask again; zero means at the next change.
+// The limits count from the try under way, whoever sent it.
+func (p *presence) check(now time.Time, who string, s *source) (until time.Time, verdict error) {
 	switch {
 	case p.proven:
-		return time.Time{}, nil
+		return until, nil
 	case now.Before(p.until):
-		return time.Time{}, p.absent
-	case p.began.IsZero():
-		p.began = now
-	}
-	switch {
-	case p.connected.After(p.began):
+		return until, p.absent
+	case p.trying.IsZero():
+		return until, nil
+	case !p.connected.IsZero():
 		until = p.connected.Add(answerLimit)
-	case p.patient || !p.connected.IsZero():
-		until = p.began.Add(answerLimit)
+	case p.patient:
+		until = p.trying.Add(answerLimit)
 	default:
-		until = p.began.Add(connectLimit)
+		until = p.trying.Add(connectLimit)
 	}
-	if !now.Before(until) {
-		p.fail(now, timedOut)
-		return time.Time{}, p.absent
+	if now.Before(until) {
+		return until, nil
 	}
-	return until, nil
+	p.absent, p.until = absent(who, s, "no answer in time"), now.Add(absentMemory)
+	return time.Time{}, p.absent
 }
 
-func (p *presence) connect(now time.Time) {
-	p.connected = now
-}
+func (p *presence) try(now time.Time) { p.trying = now }
+
+func (p *presence) connect(now time.Time) { p.connected = now }
+
+// end records that the try under way is over, whatever came of it.
+func (p *presence) end() { p.trying, p.connected = time.Time{}, time.Time{} }
 
 // fail records a try that got no answer.
 func (p *presence) fail(now time.Time, verdict error) {
-	p.connected = time.Time{}
 	if !p.proven {
-		p.began, p.absent, p.until = time.Time{}, verdict, now.Add(absentMemory)
+		p.absent, p.until = verdict, now.Add(absentMemory)
 	}
 }
 
@@ -64,13 +64,13 @@ func (p *presence) fail(now time.Time, verdict error) {
 func (p *presence) answer(now time.Time, s *source, who string, a answer) {
 	if s.recognise == nil || s.recognise(a) {
 		p.proven = true
-		return
+	} else {
+		p.fail(now, notRecognised(who, s, a))
 	}
-	p.fail(now, notRecognised(who, s, a))
 }
 
 func absent(who string, s *source, cause string) error {
-	return &CredentialUnavailableError{Reason: ReasonAbsent, message: fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)}
+	return &CredentialUnavailableError{Reason: ReasonAbsent, unanswered: cause, message: fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)}
 }
 
 func notRecognised(who string, s *source, a answer) error {

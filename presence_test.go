@@ -51,6 +51,7 @@ func newWire(t *testing.T, w wire, o ManagedIdentityCredentialOptions) (*fakeIMD
 	o.Transport = &http.Client{Transport: w}
 	alone, err := NewManagedIdentityCredential(&o)
 	require.NoError(t, err)
+	alone.endpoint.presence.patient = false // the wire shows its connections as an *http.Transport does
 	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{alone, other{}}, &ChainedTokenCredentialOptions{RetrySources: true})
 	require.NoError(t, err)
 	return w.fakeIMDS, alone, chain

@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -47,8 +48,26 @@ func answerWith(status int, body string) script {
 	}
 }
 
-// span writes down what it is told.
-func recorder(out *bytes.Buffer) tracing.Provider {
+// lockedBuffer collects what goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// recorder's spans write down what it is told.
+func recorder(out *lockedBuffer) tracing.Provider {
 	return tracing.NewProvider(func(name, version string) tracing.Tracer {
 		return tracing.NewTracer(func(ctx context.Context, name string, o *tracing.SpanOptions) (context.Context, tracing.Span) {
 			fmt.Fprintf(out, "span %s %+v\n", name, o)
@@ -67,7 +86,7 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 		for _, source := range []Source{SourceIMDS, SourceAppService} {
 			t.Run(name+" at "+string(source), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
-					out := &bytes.Buffer{}
+					out := &lockedBuffer{}
 					log.SetListener(func(e log.Event, line string) { fmt.Fprintln(out, e, line) })
 					defer log.SetListener(nil)
 					blankEnvironment(t)
@@ -92,6 +111,7 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 						printAll(out, err)
 						printAll(out, c)
 					}
+					synctest.Wait() // for the log
 					printAll(out, cache)
 					require.Contains(t, out.String(), "span ManagedIdentityCredential.GetToken")
 					require.Contains(t, out.String(), "ManagedIdentityCredential: "+string(source))
@@ -110,7 +130,7 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 	}
 }
 
-func printAll(out *bytes.Buffer, v any) {
+func printAll(out *lockedBuffer, v any) {
 	fmt.Fprintf(out, "%v\n%+v\n%#v\n", v, v, v)
 	if text, err := json.Marshal(v); err == nil {
 		fmt.Fprintf(out, "%s\n", text)

@@ -25,28 +25,40 @@ const (
 // address, for Entra the token URL and the client ID.
 type endpoint struct {
 	mu       sync.Mutex
-	changed  chan struct{} // closed and forgotten when anything below changes; guarded by mu, as is the rest
+	queue    bell // rings when anything below changes; guarded by mu, as is the rest
+	news     bell // rings when what callers go by changes: the gate's opening, the presence
 	gate     gate
 	presence presence
-	failure  string // the last try's failure, for callers who leave without a result; "" after a success
+	failure  string // the endpoint's last, for callers who leave without a result; "" after a success
 }
 
-// watch returns a channel that is closed at the next change. The caller holds mu.
-func (e *endpoint) watch() <-chan struct{} {
-	if e.changed == nil {
-		e.changed = make(chan struct{})
+// bell wakes many at once. It is guarded by its owner's lock.
+type bell struct{ c chan struct{} }
+
+// watch returns a channel that is closed at the next ring.
+func (b *bell) watch() <-chan struct{} {
+	if b.c == nil {
+		b.c = make(chan struct{})
 	}
-	return e.changed
+	return b.c
 }
 
-// update changes the endpoint's state and wakes whoever waits for a change.
+func (b *bell) ring() {
+	if b.c != nil {
+		close(b.c)
+		b.c = nil
+	}
+}
+
+// update changes the endpoint's state and wakes those whom the change concerns.
 func (e *endpoint) update(change func(now time.Time)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	opens, proven := e.gate.opens, e.presence.proven
 	change(time.Now())
-	if e.changed != nil {
-		close(e.changed)
-		e.changed = nil
+	e.queue.ring()
+	if !proven || e.gate.opens != opens {
+		e.news.ring()
 	}
 }
 
@@ -140,10 +152,17 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // enter waits until a request may be sent and takes its place in the gate, which end gives back.
 func (e *endpoint) enter(ctx context.Context, who string) (closings int, err error) {
 	giveUp := time.Now().Add(maxGateWait)
+	if d, ok := ctx.Deadline(); ok && d.Before(giveUp) {
+		giveUp = d
+	}
 	for {
 		e.mu.Lock()
 		until, ok := e.gate.admit(time.Now())
-		closings, opens, changed := e.gate.closings, e.gate.opens, e.watch()
+		closings, opens := e.gate.closings, e.gate.opens
+		var changed <-chan struct{}
+		if !ok {
+			changed = e.queue.watch()
+		}
 		e.mu.Unlock()
 		switch {
 		case ok:
@@ -156,6 +175,11 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 			return 0, err
 		}
 	}
+}
+
+func throttled(who string, opens time.Time) error {
+	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
+		message: who + ": the endpoint is throttling this host, and the pause it asked for outlasts the caller; see RetryAfter"}
 }
 
 // wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.
@@ -192,23 +216,34 @@ type throttlePolicy struct {
 }
 
 func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
-	flight := req.Raw().Context()
-	closings, err := p.endpoint.enter(flight, p.who)
+	ctx := req.Raw().Context()
+	own, ok := ctx.Value(flightKey{}).(*flight)
+	if !ok {
+		own = &flight{}
+	}
+	own.resting.Store(false)
+	closings, err := p.endpoint.enter(ctx, p.who)
 	if err != nil {
 		return nil, err
 	}
+	own.sending.Store(true)
+	p.endpoint.update(p.endpoint.presence.try)
 	try := attempt{sent: time.Now()}
 	var resp *http.Response
 	defer func() { // deferred, so that a panicking transport doesn't keep its place
+		if failed := err != nil || resp.StatusCode/100 != 2; failed {
+			own.sending.Store(false)
+			own.resting.Store(true)
+		}
 		p.settle(req, closings, resp, err)
 	}()
-	ctx, cancel := context.WithTimeout(flight, p.tryTimeout)
+	limited, cancel := context.WithTimeout(ctx, p.tryTimeout)
 	defer cancel()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 		p.endpoint.update(p.endpoint.presence.connect)
 	}})
 	err = errors.New("the transport didn't return")
-	resp, err = req.WithContext(ctx).Next()
+	resp, err = req.WithContext(limited).Next()
 	if err == nil {
 		try.retryAfter = http.Header{}
 		for _, name := range retryAfterHeaders {
@@ -223,27 +258,26 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 
 // settle gives back the try's place and records what it says about the endpoint, for all who wait for it.
 func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Response, err error) {
-	var a answer
-	if err == nil {
-		a = readAnswer(resp, secrets(req)...)
-	}
+	ended := req.Raw().Context().Err() != nil // the flight was, which says nothing about the endpoint
 	p.endpoint.update(func(now time.Time) {
+		p.endpoint.presence.end()
 		if err != nil {
-			resp = nil
-		}
-		p.endpoint.gate.end(now, closings, resp)
-		switch {
-		case err == nil:
-			p.endpoint.failure = ""
-			if a.status/100 != 2 {
-				p.endpoint.failure = a.String()
+			p.endpoint.gate.end(now, closings, nil)
+			if !ended {
+				p.endpoint.failure = transportCause(err)
+				p.endpoint.presence.fail(now, absent(p.who, p.source, transportCause(err)))
 			}
-			p.endpoint.presence.answer(now, p.source, p.who, a)
-		case req.Raw().Context().Err() != nil: // the flight was ended, which says nothing about the endpoint
-			p.endpoint.presence.connected = time.Time{}
-		default:
-			p.endpoint.failure = transportCause(err)
-			p.endpoint.presence.fail(now, absent(p.who, p.source, transportCause(err)))
+			return
+		}
+		p.endpoint.presence.answer(now, p.source, p.who, readAnswer(resp, secrets(req)...))
+		p.endpoint.failure = ""
+		if retriable := resp.StatusCode >= 500 || resp.StatusCode == 404 || resp.StatusCode == 410 || resp.StatusCode == 429; retriable {
+			p.endpoint.failure = statusLine(resp.StatusCode)
+		}
+		if p.endpoint.presence.proven {
+			p.endpoint.gate.end(now, closings, resp)
+		} else { // something else's answer says nothing about when the endpoint may be asked
+			p.endpoint.gate.end(now, closings, nil)
 		}
 	})
 	if err == nil {

@@ -24,6 +24,16 @@ const identityHeader = "X-Identity-Header"
 // secretHeaders are those that no log and no error shows.
 var secretHeaders = []string{"Authorization", identityHeader, "Secret"}
 
+// secrets returns what the request says in its secret headers.
+func secrets(req *policy.Request) (values []string) {
+	for _, name := range secretHeaders {
+		if v := req.Raw().Header.Get(name); v != "" {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
 // metadataClient reaches the endpoints that are local to the host: without a proxy (IMDS may not be used through one,
 // says the documentation of the Instance Metadata Service), and without redirects, with which net/http would
 // send a secret header onward. Requests are too rare for idle connections to be worth their goroutines.
@@ -33,6 +43,8 @@ var metadataClient = &http.Client{
 		Proxy:             nil,
 		DialContext:       (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		DisableKeepAlives: true,
+
+		MaxResponseHeaderBytes: 64 << 10,
 	},
 }
 
@@ -63,6 +75,10 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 	throttle := &throttlePolicy{who: who, endpoint: e, source: s, tryTimeout: cmp.Or(r.TryTimeout, s.retry.TryTimeout)}
 	r.TryTimeout = 0 // the limit begins below the gate
 
+	if c, ok := o.Transport.(*http.Client); ok && c == nil {
+		o.Transport = nil
+	}
+	observed := true
 	switch t := o.Transport.(type) {
 	case nil:
 		o.Transport = cappedTransport{metadataClient}
@@ -70,8 +86,13 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 		c := *t
 		c.CheckRedirect = noRedirects
 		o.Transport = cappedTransport{&c}
+		_, observed = t.Transport.(*http.Transport)
+		observed = observed || t.Transport == nil
 	default:
 		o.Transport = cappedTransport{t}
+		observed = false
+	}
+	if !observed {
 		e.update(func(time.Time) { e.presence.patient = true })
 	}
 	return azcore.NewClient(modulePath, version, runtime.PipelineOptions{
@@ -80,21 +101,23 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 	}, &o)
 }
 
-// cappedTransport reads at most maxBody of each answer.
+// cappedTransport reads at most maxBody of each answer, and lets no text of its errors through.
 type cappedTransport struct{ policy.Transporter }
 
 func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	resp, err := t.Transporter.Do(req)
-	if err != nil || resp == nil || resp.Body == nil {
-		return resp, err
+	if err != nil {
+		return nil, transportError{err}
+	} else if resp == nil || resp.Body == nil {
+		return resp, nil
 	}
 	defer resp.Body.Close()
 	if resp.ContentLength > maxBody {
-		return nil, tooLargeError{}
+		return nil, transportError{tooLargeError{}}
 	}
 	body, err := readCapped(resp.Body)
 	if err != nil {
-		return nil, err
+		return nil, transportError{err}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

@@ -31,8 +31,9 @@ func callAPI(emulator *managedidtest.Server, cred azcore.TokenCredential) {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
-	fmt.Printf("\nThe API verified the token and answered %s\n%s\n\nThe emulator's log:\n", resp.Status, body)
-	for _, r := range emulator.Requests() {
+	requests := emulator.Requests()
+	fmt.Printf("\nThe API verified the token and answered %s\n%s\nRequests to the emulator: %d\n", resp.Status, body, len(requests))
+	for _, r := range requests {
 		fmt.Println(r)
 	}
 }

@@ -1,0 +1,96 @@
+package managedid_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid"
+	"github.com/managedid/managedid/managedidtest"
+)
+
+// The default chain, here beside an emulator that takes the host's place.
+func ExampleNewDefaultAzureCredential() {
+	host := managedidtest.NewServer(nil)
+	defer host.Close()
+	for name, value := range host.Environ(managedidtest.AppService) {
+		defer os.Setenv(name, os.Getenv(name))
+		os.Setenv(name, value)
+	}
+	cred, err := managedid.NewDefaultAzureCredential(nil)
+	if err != nil {
+		panic(err)
+	}
+	for range 1000 {
+		_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+		if err != nil {
+			panic(err)
+		}
+	}
+	fmt.Println(len(host.Requests()), "request")
+	// Output: 1 request
+}
+
+// A user-assigned identity, named by its client ID, which the host doesn't have.
+func ExampleNewManagedIdentityCredential() {
+	cred, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: managedidtest.New(nil)}, // leave it out on Azure
+		Source:        managedid.SourceIMDS,
+		ID:            managedid.ClientID("7cf2bd0d-0000-4000-8000-000000000001"),
+	})
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonIdentityNotFound {
+		fmt.Println(e)
+	}
+	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
+}
+
+// A cache of one's own, whose tokens are refreshed so early that they outlive an outage of half an hour.
+func ExampleNewTokenCache() {
+	cred, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: managedidtest.New(nil)}, // leave it out on Azure
+		Source:        managedid.SourceIMDS,
+		Cache:         managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 30 * time.Minute}),
+	})
+	if err != nil {
+		panic(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(token.ExpiresOn.Sub(token.RefreshOn))
+	// Output: 30m0s
+}
+
+// onPremises is a link of one's own, for a chain.
+type onPremises struct{}
+
+func (onPremises) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, managedid.NewCredentialUnavailableError("onPremises: not in the data center")
+}
+
+func ExampleNewChainedTokenCredential() {
+	identity, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: managedidtest.New(nil)}, // leave it out on Azure
+		Source:        managedid.SourceIMDS,
+	})
+	if err != nil {
+		panic(err)
+	}
+	chain, err := managedid.NewChainedTokenCredential([]azcore.TokenCredential{onPremises{}, identity}, nil)
+	if err != nil {
+		panic(err)
+	}
+	token, err := chain.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	fmt.Println(token.Token != "", err)
+	// Output: true <nil>
+}

@@ -1,0 +1,260 @@
+package managedid
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCache_aSweepDropsBothKeysOfAnEntryOrNone(t *testing.T) {
+	now := time.Now()
+	e := &entry{flight: &flight{}}
+	require.False(t, e.drop(1, now))
+	e.flight = nil // it failed while the sweep was on its way to the second key
+	require.False(t, e.drop(1, now))
+	require.True(t, e.drop(2, now))
+	require.True(t, e.drop(2, now))
+	_, _, err := e.join(now, &order{})
+	require.ErrorIs(t, err, errGone)
+}
+
+// switched refuses connections until it is on.
+func switched(on *atomic.Bool) script {
+	return func(n int, r *http.Request) (*http.Response, error) {
+		if !on.Load() {
+			return nil, errRefused
+		}
+		return nil, nil
+	}
+}
+
+func chainWithOther(t *testing.T, c *ManagedIdentityCredential) *ChainedTokenCredential {
+	t.Helper()
+	return newChain(t, nil, c, other{})
+}
+
+func TestPresence_aChainDoesNotWaitForAPatientFlightThatRests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var up atomic.Bool
+		f, c := newFakeIMDS(t, switched(&up))
+		var patient sync.WaitGroup
+		patient.Go(func() { require.NoError(t, get(ctx0, c, vault).err) })
+		for len(f.requests()) < 4 { // the next try is 20 s away
+			time.Sleep(100 * time.Millisecond)
+		}
+		up.Store(true)
+		time.Sleep(6 * time.Second)
+		r := get(ctx0, chainWithOther(t, c), vault)
+		require.Equal(t, secretToken, r.token.Token)
+		require.Zero(t, r.took)
+		patient.Wait()
+		require.Len(t, f.requests(), 5) // the chain's try served the patient caller too
+	})
+}
+
+func TestPresence_aCallerThatLeftEarlyLeavesNoVerdictBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var up atomic.Bool
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if !up.Load() {
+				return nil, delayed(r, time.Hour)
+			}
+			return nil, nil
+		})
+		c.endpoint.presence.patient = false
+		chain := chainWithOther(t, c)
+		ctx, cancel := context.WithTimeout(ctx0, time.Second)
+		defer cancel()
+		require.ErrorIs(t, get(ctx, chain, vault).err, context.DeadlineExceeded)
+		up.Store(true)
+		time.Sleep(70 * time.Second) // past the try's limit
+		require.Equal(t, secretToken, get(ctx0, chain, "https://another/.default").token.Token)
+	})
+}
+
+func TestPresence_whatIsNotIMDSCantCloseTheGateOfAChain(t *testing.T) {
+	for _, after := range []string{"300", "60"} {
+		bubble(t, func(t *testing.T) {
+			_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+				return respond(r, 503, "<html>maintenance", "Retry-After", after), nil
+			})
+			ctx, cancel := context.WithTimeout(ctx0, 30*time.Second)
+			defer cancel()
+			for range 3 {
+				r := get(ctx, chainWithOther(t, c), vault)
+				require.NoError(t, r.err)
+				require.Equal(t, "other", r.token.Token)
+				require.Zero(t, r.took)
+			}
+			require.Equal(t, ReasonAbsent, asCredentialError(t, get(ctx0, c, vault).err))
+		})
+	}
+}
+
+func TestPresence_JSONOfOtherThingsIsNotIMDSs(t *testing.T) {
+	for status, body := range map[int]string{404: `{"message":"no Route matched with those values"}`, 403: `{"message":"Forbidden"}`,
+		502: `{"error":{"code":"BadGateway","message":"upstream"}}`, 200: `{"message":"hello"}`} {
+		bubble(t, func(t *testing.T) {
+			f, c := newFakeIMDS(t, answerWith(status, body))
+			r := get(ctx0, chainWithOther(t, c), vault)
+			require.Equal(t, "other", r.token.Token)
+			require.Len(t, f.requests(), 1)
+		})
+	}
+}
+
+func TestPresence_aFlightSharedWithACredentialThatKnowsItsEndpointFailsEachItsWay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cache := NewTokenCache(nil)
+		refuses := func(n int, r *http.Request) (*http.Response, error) {
+			if err := delayed(r, time.Second); err != nil {
+				return nil, err
+			}
+			return nil, errRefused
+		}
+		_, told := newFakeIMDSWith(t, refuses, ManagedIdentityCredentialOptions{Source: SourceIMDS, Cache: cache, ClientOptions: noRetries})
+		_, untold := newFakeIMDSWith(t, refuses, ManagedIdentityCredentialOptions{Cache: cache, ClientOptions: noRetries})
+		var both sync.WaitGroup
+		both.Go(func() { require.Equal(t, ReasonNotReady, asCredentialError(t, get(ctx0, told, vault).err)) })
+		synctest.Wait()
+		require.Equal(t, "other", get(ctx0, chainWithOther(t, untold), vault).token.Token)
+		both.Wait()
+	})
+}
+
+func TestThrottle_aCallerWhoseOwnRequestIsUnderWayGetsItsAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			switch r.URL.Query().Get("resource") {
+			case "https://slow":
+				return nil, delayed(r, 100*time.Millisecond)
+			case "https://bad":
+				return imdsStatus(r, 429, "Retry-After", "30"), nil
+			}
+			return nil, nil
+		})
+		require.NoError(t, get(ctx0, c, vault).err)
+		ctx, cancel := context.WithTimeout(ctx0, 10*time.Second)
+		defer cancel()
+		var both sync.WaitGroup
+		both.Go(func() { require.NoError(t, get(ctx, c, "https://slow").err) })
+		synctest.Wait()
+		require.Equal(t, ReasonThrottled, asCredentialError(t, get(ctx, c, "https://bad").err))
+		both.Wait()
+	})
+}
+
+func TestThrottle_aPauseBeyondTheFlightsOwnLimitIsSaid(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			return imdsStatus(r, 429, "Retry-After", "100"), nil
+		})
+		r := get(ctx0, c, vault)
+		require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
+		require.Less(t, r.took, 2*time.Minute)
+	})
+}
+
+func TestCache_repeatsARefusalItCantExplainToo(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 405} {
+		bubble(t, func(t *testing.T) {
+			f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+				return respond(r, status, `{"error":"access_denied"}`, "Server", "IMDS/1"), nil
+			})
+			for range 15 {
+				asCredentialError(t, get(ctx0, c, vault).err)
+			}
+			require.Len(t, f.requests(), 1)
+		})
+	}
+}
+
+func TestCache_aTransportThatIgnoresItsContextHoldsNobodyBeyondTheFlightsLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) { <-release; return nil, nil })
+		for _, scope := range []string{vault, vault, "https://another/.default"} {
+			r := get(ctx0, c, scope)
+			asCredentialError(t, r.err)
+			notOfAContext(t, r.err)
+			require.Equal(t, flightLimit, r.took)
+		}
+	})
+}
+
+// reentrant is a log handler that needs a token itself, as one that ships logs to Azure does.
+type reentrant struct {
+	slog.Handler
+	handle func()
+}
+
+func (r *reentrant) Handle(context.Context, slog.Record) error { r.handle(); return nil }
+func (r *reentrant) Enabled(context.Context, slog.Level) bool  { return true }
+
+func TestCache_aLogHandlerMayAskForTheTokenThatItIsToldOf(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &reentrant{}
+		_, c := newFakeIMDSWith(t, nil, ManagedIdentityCredentialOptions{Logger: slog.New(h)})
+		h.handle = func() { require.NoError(t, get(ctx0, c, vault).err) }
+		require.NoError(t, get(ctx0, c, vault).err)
+	})
+}
+
+func TestErrors_quoteNothingOfAnotherCallersRequest(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 0 {
+				return respond(r, 400, `{"error":"invalid_resource","error_description":"typo"}`, "Server", "IMDS/1"), nil
+			}
+			return nil, delayed(r, time.Minute)
+		})
+		asCredentialError(t, get(ctx0, c, "https://typo").err)
+		ctx, cancel := context.WithTimeout(ctx0, time.Second)
+		defer cancel()
+		require.EqualError(t, get(ctx, c, vault).err,
+			"ManagedIdentityCredential: IMDS: no token before the caller's context ended: context deadline exceeded")
+	})
+}
+
+func TestSecrets_anAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
+	for _, reply := range []string{"HTTP/1.1 %s\r\n\r\n", "%s\r\n\r\n", "HTTP/1.1 200 OK\r\n%s\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n", "HTTP/1.1 302 Found\r\nLocation: http://x/%%zz%s\r\nContent-Length: 0\r\n\r\n"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, fmt.Sprintf(reply, secretHeader))
+			_ = conn.Close()
+		}()
+		blankEnvironment(t)
+		t.Setenv("IDENTITY_ENDPOINT", "http://"+l.Addr().String()+"/msi/token")
+		t.Setenv("IDENTITY_HEADER", secretHeader)
+		c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{Cache: NewTokenCache(nil), ClientOptions: noRetries})
+		require.NoError(t, err)
+		err = get(ctx0, c, vault).err
+		asCredentialError(t, err)
+		require.NotContains(t, err.Error(), secretHeader)
+		require.True(t, strings.HasPrefix(err.Error(), "ManagedIdentityCredential: App Service: "))
+		t.Log(err)
+		require.NoError(t, l.Close())
+		<-served
+	}
+}
