@@ -146,6 +146,23 @@ func TestPresence_aloneIsPatientWithinTheCallersDeadline(t *testing.T) {
 	}
 }
 
+func TestPresence_aloneOnVanishingPacketsLeavesWithTheCallersDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		blankEnvironment(t)
+		_, alone, _ := newWire(t, wire{&fakeIMDS{}, func(r *http.Request) error { return delayed(r, time.Hour) }}, ManagedIdentityCredentialOptions{})
+		for _, limit := range []time.Duration{time.Second, 20 * time.Second} {
+			ctx, cancel := context.WithTimeout(ctx0, limit)
+			r := get(ctx, alone, vault)
+			cancel()
+			require.ErrorIs(t, r.err, context.DeadlineExceeded)
+			require.Equal(t, limit, r.took)
+		}
+		r := get(ctx0, alone, vault) // in the end the flight's own limit
+		require.Equal(t, ReasonAbsent, asCredentialError(t, r.err))
+		require.Equal(t, flightLimit-21*time.Second, r.took)
+	})
+}
+
 func TestPresence_selectedAloneByTheEnvironmentIsPatient(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		blankEnvironment(t)

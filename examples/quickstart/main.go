@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-
 	"github.com/managedid/managedid"
 	"github.com/managedid/managedid/managedidtest"
 )
