@@ -193,7 +193,10 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	switch resting := e.flight; {
 	case resting == nil:
 		e.flight = e.begin(now, now.Add(flightLimit), o)
-	case o.probe && resting.resting.Load():
+	case !o.probe || !resting.resting.Load():
+	case resting.deadline.Sub(now) < connectLimit+answerLimit: // too late for another try; its waiters have been told so soon
+		e.flight = e.begin(now, now.Add(flightLimit), o)
+	default:
 		e.flight = e.begin(now, resting.deadline, o)
 		e.flight.waiters, resting.next = resting.waiters, e.flight
 		resting.cancel()

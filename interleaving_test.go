@@ -63,6 +63,39 @@ func TestPresence_aChainDoesNotWaitForAPatientFlightThatRests(t *testing.T) {
 	})
 }
 
+func TestCache_aProbeTakesARestingFlightsPlaceButForItsLastSeconds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for left, takesOver := range map[time.Duration]bool{time.Minute: true, 12 * time.Second: false} {
+			now := time.Now()
+			ctx, cancel := context.WithDeadline(ctx0, now.Add(left))
+			resting := &flight{deadline: now.Add(left), cancel: cancel, waiters: 3, done: make(chan struct{})}
+			resting.resting.Store(true)
+			e := &entry{flight: resting}
+			_, f, err := e.join(now, &order{
+				probe:   true,
+				fetch:   func(ctx context.Context) (token, error) { <-ctx.Done(); return token{}, errRefused },
+				overdue: func(context.Context) error { return errRefused },
+				report:  func(context.Context, token, error, time.Duration) {},
+			})
+			require.NoError(t, err)
+			require.NotSame(t, resting, f)
+			if takesOver {
+				require.Same(t, f, resting.next)
+				require.Equal(t, 4, f.waiters)
+				require.Error(t, ctx.Err())
+				require.Equal(t, resting.deadline, f.deadline)
+			} else {
+				require.Nil(t, resting.next)
+				require.Equal(t, 1, f.waiters)
+				require.NoError(t, ctx.Err())
+				require.Equal(t, now.Add(flightLimit), f.deadline)
+			}
+			cancel()
+			f.cancel()
+		}
+	})
+}
+
 func TestPresence_aCallerThatLeftEarlyLeavesNoVerdictBehind(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var up atomic.Bool
