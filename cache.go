@@ -96,8 +96,10 @@ type entry struct {
 
 // flight is one request for a token, however many wait for it.
 type flight struct {
+	order    *order
 	began    time.Time
 	deadline time.Time
+	last     bool // its deadline was put off once, so that it gives its place to no other
 	cancel   context.CancelFunc
 	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
 	sending, resting atomic.Bool
@@ -116,9 +118,11 @@ type order struct {
 	refreshBefore time.Duration
 	renew         bool // a new token, whatever the current one
 	probe         bool // a try now: the caller won't wait for one that rests
+	span          func(context.Context) (context.Context, func(error))
 	fetch         func(context.Context) (token, error)
-	overdue       func(context.Context) error                        // why a flight whose context has ended failed
-	report        func(context.Context, token, error, time.Duration) // after the waiters have the result
+	overdue       func(context.Context) error // why a flight whose context has ended failed
+	// report is called after the waiters have the result.
+	report func(context.Context, token, error, time.Duration)
 }
 
 // entry returns the place for a scope's token. Scopes that name the same resource lead to the same place.
@@ -190,15 +194,16 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	if t == nil && now.Before(e.replayed) {
 		return nil, nil, e.refusal
 	}
-	switch resting := e.flight; {
-	case resting == nil:
+	if e.flight == nil {
 		e.flight = e.begin(now, now.Add(flightLimit), o)
-	case !o.probe || !resting.resting.Load():
-	case resting.deadline.Sub(now) < connectLimit+answerLimit: // too late for another try; its waiters have been told so soon
-		e.flight = e.begin(now, now.Add(flightLimit), o)
-	default:
-		e.flight = e.begin(now, resting.deadline, o)
-		e.flight.waiters, resting.next = resting.waiters, e.flight
+	} else if resting := e.flight; o.probe && resting.resting.Load() && !resting.last {
+		deadline := now.Add(connectLimit + answerLimit) // what the new try needs at least
+		last := resting.deadline.Before(deadline)
+		if !last {
+			deadline = resting.deadline
+		}
+		e.flight = e.begin(now, deadline, resting.order)
+		e.flight.last, e.flight.waiters, resting.next = last, resting.waiters, e.flight
 		resting.cancel()
 	}
 	if state == due {
@@ -211,27 +216,29 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 // begin starts a flight. The caller holds mu.
 func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	f := &flight{began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
-	go e.fly(context.WithValue(ctx, flightKey{}, f), f, o)
+	f := &flight{order: o, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
+	go e.fly(context.WithValue(ctx, flightKey{}, f), f)
 	return f
 }
 
 // fly fetches the token, publishes it and wakes the waiters, who are not left hanging by a transport that
 // ignores its context, panics or ends its goroutine. Logs and spans come last: they may need a token themselves.
-func (e *entry) fly(ctx context.Context, f *flight, o *order) {
+func (e *entry) fly(ctx context.Context, f *flight) {
 	var fetched token
+	traced, end := f.order.span(ctx)
 	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport ended the goroutine of a request"})
-	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, o.overdue(ctx), o) })
+	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
 	defer func() {
-		e.land(f, fetched, err, o)
-		o.report(ctx, fetched, err, time.Since(f.began))
+		e.land(f, fetched, err)
+		end(err)
+		f.order.report(ctx, fetched, err, time.Since(f.began))
 		stop()
 		f.cancel()
 	}()
-	fetched, err = o.fetch(ctx)
+	fetched, err = f.order.fetch(traced)
 }
 
-func (e *entry) land(f *flight, fetched token, err error, o *order) {
+func (e *entry) land(f *flight, fetched token, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {
@@ -243,10 +250,12 @@ func (e *entry) land(f *flight, fetched token, err error, o *order) {
 	old := e.current.Load()
 	switch {
 	case err == nil:
-		f.token = fetched.planned(now, o.refreshBefore)
+		f.token = fetched.planned(now, f.order.refreshBefore)
 		e.current.Store(f.token)
 		e.refusal, e.replayed = nil, time.Time{}
 	case f.next != nil:
+	case old.freshness(now) == fresh: // it failed to renew what is still good: the plan stands
+		f.err = err
 	case old.freshness(now) != expired:
 		f.err = err
 		e.current.Store(old.paused(now))

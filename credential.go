@@ -97,18 +97,16 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 
 // order is what a flight for a resource does.
 func (c *credential) order(resource string, renew bool) *order {
-	endSpan := func(error) {}
 	return &order{
 		refreshBefore: c.tokens.refreshBefore,
 		renew:         renew,
 		probe:         c.chained && !c.isProven(),
-		fetch: func(ctx context.Context) (token, error) {
-			ctx, endSpan = runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
-			return c.fetch(ctx, resource)
+		span: func(ctx context.Context) (context.Context, func(error)) {
+			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
 		},
+		fetch:   func(ctx context.Context) (token, error) { return c.fetch(ctx, resource) },
 		overdue: func(ctx context.Context) error { return c.unanswered(ctx, ctx.Err()) },
 		report: func(ctx context.Context, t token, err error, took time.Duration) {
-			endSpan(err)
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 )
 
@@ -63,37 +64,83 @@ func TestPresence_aChainDoesNotWaitForAPatientFlightThatRests(t *testing.T) {
 	})
 }
 
-func TestCache_aProbeTakesARestingFlightsPlaceButForItsLastSeconds(t *testing.T) {
+func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		for left, takesOver := range map[time.Duration]bool{time.Minute: true, 12 * time.Second: false} {
+		o := &order{
+			span:    func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} },
+			fetch:   func(ctx context.Context) (token, error) { <-ctx.Done(); return token{}, errRefused },
+			overdue: func(context.Context) error { return errRefused },
+			report:  func(context.Context, token, error, time.Duration) {},
+		}
+		for left, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 2 * time.Second: 13 * time.Second} {
 			now := time.Now()
 			ctx, cancel := context.WithDeadline(ctx0, now.Add(left))
-			resting := &flight{deadline: now.Add(left), cancel: cancel, waiters: 3, done: make(chan struct{})}
+			resting := &flight{order: o, deadline: now.Add(left), cancel: cancel, waiters: 3, done: make(chan struct{})}
 			resting.resting.Store(true)
 			e := &entry{flight: resting}
-			_, f, err := e.join(now, &order{
-				probe:   true,
-				fetch:   func(ctx context.Context) (token, error) { <-ctx.Done(); return token{}, errRefused },
-				overdue: func(context.Context) error { return errRefused },
-				report:  func(context.Context, token, error, time.Duration) {},
-			})
+			_, f, err := e.join(now, &order{probe: true})
 			require.NoError(t, err)
-			require.NotSame(t, resting, f)
-			if takesOver {
-				require.Same(t, f, resting.next)
-				require.Equal(t, 4, f.waiters)
-				require.Error(t, ctx.Err())
-				require.Equal(t, resting.deadline, f.deadline)
-			} else {
-				require.Nil(t, resting.next)
-				require.Equal(t, 1, f.waiters)
-				require.NoError(t, ctx.Err())
-				require.Equal(t, now.Add(flightLimit), f.deadline)
-			}
+			require.Same(t, f, resting.next)
+			require.Equal(t, 4, f.waiters)
+			require.Error(t, ctx.Err())
+			require.Equal(t, now.Add(want), f.deadline)
+			f.resting.Store(true)
+			_, again, _ := e.join(now, &order{probe: true})
+			require.Equal(t, f.last, again == f, "a deadline is put off once")
+			again.cancel()
 			cancel()
-			f.cancel()
 		}
 	})
+}
+
+func TestCache_aFailedRenewalLeavesTheCurrentTokensPlan(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return imdsStatus(r, 400), nil
+			}
+			return imdsToken(r, 24*time.Hour), nil
+		})
+		first := get(ctx0, c, vault)
+		_, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{vault}, Claims: "{}"})
+		asCredentialError(t, err)
+		sleepUntil(first.token.RefreshOn.Add(-time.Second))
+		require.NoError(t, get(ctx0, c, vault).err)
+		synctest.Wait()
+		require.Len(t, f.requests(), 2)
+	})
+}
+
+func TestThrottle_aCallerWhoseOwnTryEndsBehindAClosedGateIsTold(t *testing.T) {
+	for name, answer := range map[string]func(r *http.Request) (*http.Response, error){
+		"500":     func(r *http.Request) (*http.Response, error) { return imdsStatus(r, 500), nil },
+		"429":     func(r *http.Request) (*http.Response, error) { return imdsStatus(r, 429), nil },
+		"refused": func(r *http.Request) (*http.Response, error) { return nil, errRefused },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				_, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+					switch {
+					case n == 0 || time.Since(time.Unix(946684800, 0)) > time.Minute:
+						return nil, nil
+					case r.URL.Query().Get("resource") == "https://a":
+						return imdsStatus(r, 429, "Retry-After", "60"), delayed(r, 50*time.Millisecond)
+					}
+					if err := delayed(r, 100*time.Millisecond); err != nil {
+						return nil, err
+					}
+					return answer(r)
+				})
+				require.NoError(t, get(ctx0, c, vault).err)
+				ctx, cancel := context.WithTimeout(ctx0, 10*time.Second)
+				defer cancel()
+				for _, r := range getAll(ctx, c, "https://a", "https://b") {
+					require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
+					require.LessOrEqual(t, r.took, 100*time.Millisecond)
+				}
+			})
+		})
+	}
 }
 
 func TestPresence_aCallerThatLeftEarlyLeavesNoVerdictBehind(t *testing.T) {

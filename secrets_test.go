@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,14 +82,25 @@ func recorder(out *lockedBuffer) tracing.Provider {
 	}, nil)
 }
 
+// azcoreLog gets azcore's log. The listener is a variable without a lock, hence set once.
+var azcoreLog atomic.Pointer[lockedBuffer]
+
+func init() {
+	log.SetListener(func(e log.Event, line string) {
+		if out := azcoreLog.Load(); out != nil {
+			fmt.Fprintln(out, e, line)
+		}
+	})
+}
+
 func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 	for name, s := range faults {
 		for _, source := range []Source{SourceIMDS, SourceAppService} {
 			t.Run(name+" at "+string(source), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					out := &lockedBuffer{}
-					log.SetListener(func(e log.Event, line string) { fmt.Fprintln(out, e, line) })
-					defer log.SetListener(nil)
+					azcoreLog.Store(out)
+					defer azcoreLog.Store(nil)
 					blankEnvironment(t)
 					t.Setenv("IDENTITY_ENDPOINT", "http://localhost:1/msi/token")
 					t.Setenv("IDENTITY_HEADER", secretHeader)

@@ -54,10 +54,10 @@ func (b *bell) ring() {
 func (e *endpoint) update(change func(now time.Time)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	opens, proven := e.gate.opens, e.presence.proven
-	change(time.Now())
+	now, opens, proven := time.Now(), e.gate.opens, e.presence.proven
+	change(now)
 	e.queue.ring()
-	if !proven || e.gate.opens != opens {
+	if !proven || e.gate.opens != opens || now.Before(opens) { // the last: a try that a caller relied on may have ended
 		e.news.ring()
 	}
 }
@@ -156,6 +156,9 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 		giveUp = d
 	}
 	for {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 		e.mu.Lock()
 		until, ok := e.gate.admit(time.Now())
 		closings, opens := e.gate.closings, e.gate.opens
@@ -171,9 +174,6 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 			return 0, throttled(who, opens)
 		}
 		wait(ctx, nil, changed, until)
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
 	}
 }
 
@@ -222,6 +222,7 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 		own = &flight{}
 	}
 	own.resting.Store(false)
+	own.sending.Store(false)
 	closings, err := p.endpoint.enter(ctx, p.who)
 	if err != nil {
 		return nil, err
