@@ -253,14 +253,11 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		f.token = fetched.planned(now, f.order.refreshBefore)
 		e.current.Store(f.token)
 		e.refusal, e.replayed = nil, time.Time{}
-	case f.next != nil:
-	case old.freshness(now) == fresh: // it failed to renew what is still good: the plan stands
+	case f.next == nil:
 		f.err = err
-	case old.freshness(now) != expired:
-		f.err = err
-		e.current.Store(old.paused(now))
-	default:
-		f.err = err
+		if state := old.freshness(now); state == due || state == urgent { // a fresh one's plan stands
+			e.current.Store(old.paused(now))
+		}
 	}
 	if f.err != nil && reasonOf(err).final() {
 		e.refusal, e.replayed = err, now.Add(replayTime)

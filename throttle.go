@@ -260,6 +260,10 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 // settle gives back the try's place and records what it says about the endpoint, for all who wait for it.
 func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Response, err error) {
 	ended := req.Raw().Context().Err() != nil // the flight was, which says nothing about the endpoint
+	var a answer
+	if err == nil {
+		a = readAnswer(resp, secrets(req)...)
+	}
 	p.endpoint.update(func(now time.Time) {
 		p.endpoint.presence.end()
 		if err != nil {
@@ -270,7 +274,7 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 			}
 			return
 		}
-		p.endpoint.presence.answer(now, p.source, p.who, readAnswer(resp, secrets(req)...))
+		p.endpoint.presence.answer(now, p.source, p.who, a)
 		p.endpoint.failure = ""
 		if retriable := resp.StatusCode >= 500 || resp.StatusCode == 404 || resp.StatusCode == 410 || resp.StatusCode == 429; retriable {
 			p.endpoint.failure = statusLine(resp.StatusCode)
