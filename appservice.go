@@ -28,7 +28,7 @@ func appServiceSource(id ManagedIDKind) (*source, error) {
 		announced: true,
 		// a sidecar may start after its app; the status codes are azcore's own
 		retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: time.Minute},
-		request: func(ctx context.Context, resource string) (*policy.Request, error) {
+		request: func(ctx context.Context, a ask) (*policy.Request, error) {
 			now, err := parseEndpoint("IDENTITY_ENDPOINT", os.Getenv("IDENTITY_ENDPOINT"))
 			if err != nil {
 				return nil, err
@@ -39,7 +39,7 @@ func appServiceSource(id ManagedIDKind) (*source, error) {
 			} else if strings.ContainsFunc(secret, unicode.IsControl) {
 				return nil, errors.New("IDENTITY_HEADER can't be the value of a header")
 			}
-			u := withIdentity(*now, "2019-08-01", resource, id, [3]string{"client_id", "object_id", "mi_res_id"})
+			u := withIdentity(*now, "2019-08-01", a.scope, id, [3]string{"client_id", "object_id", "mi_res_id"})
 			req, err := runtime.NewRequest(ctx, http.MethodGet, u)
 			if err == nil {
 				req.Raw().Header.Set(identityHeader, secret)

@@ -30,7 +30,7 @@ func hitFixture(tb testing.TB, n int) (direct, chained azcore.TokenCredential, o
 		opts = policy.TokenRequestOptions{Scopes: []string{scope}}
 		expires := time.Now().Add(24 * time.Hour).Round(0)
 		t := token{AccessToken: azcore.AccessToken{Token: "t", ExpiresOn: expires}}
-		id.entry(scope, scope[:len(scope)-len("/.default")]).current.Store(t.planned(time.Now(), defaultRefreshBefore))
+		id.entry(scope, scope).current.Store(t.planned(time.Now(), defaultRefreshBefore))
 	}
 	_, err = chained.GetToken(context.Background(), opts)
 	require.NoError(tb, err)

@@ -74,7 +74,7 @@ func (c *TokenCache) endpoint(key string, l limits) *endpoint {
 // identity holds the tokens of one identity: the key of its map is the scope as the caller gave it.
 type identity struct {
 	refreshBefore time.Duration
-	entries       sync.Map // scope → *entry; scopes of one resource share one entry
+	entries       sync.Map // scope → *entry; different spellings of a scope share one entry
 
 	mu      sync.Mutex
 	size    int // entries at most; guarded by mu
@@ -88,7 +88,9 @@ type entry struct {
 
 	mu       sync.Mutex
 	flight   *flight   // the request under way or nil; guarded by mu, as is the rest
+	flights  int       // begun so far
 	refusal  error     // the last definite refusal
+	refused  string    // the claims that it is of
 	replayed time.Time // until when it is repeated
 	swept    int       // the last sweep that decided about it
 	gone     bool      // dropped from its map: look again
@@ -97,6 +99,7 @@ type entry struct {
 // flight is one request for a token, however many wait for it.
 type flight struct {
 	order    *order
+	number   int // of the entry's flights
 	began    time.Time
 	deadline time.Time
 	last     bool // its deadline was put off once, so that it gives its place to no other
@@ -116,8 +119,8 @@ type flightKey struct{}
 // order is what a caller wants of an entry, and what its flight would do.
 type order struct {
 	refreshBefore time.Duration
-	renew         bool // a new token, whatever the current one
-	probe         bool // a try now: the caller won't wait for one that rests
+	claims        string // a challenge that the token must have been asked for with; "" accepts any
+	probe         bool   // a try now: the caller won't wait for one that rests
 	span          func(context.Context) (context.Context, func(error))
 	fetch         func(context.Context) (token, error)
 	overdue       func(context.Context) error // why a flight whose context has ended failed
@@ -125,9 +128,9 @@ type order struct {
 	report func(context.Context, token, error, time.Duration)
 }
 
-// entry returns the place for a scope's token. Scopes that name the same resource lead to the same place.
-func (i *identity) entry(scope, resource string) *entry {
-	if e, ok := i.entries.Load(scope); ok {
+// entry returns the place for a scope's token. Scopes that the source takes for the same one lead to the same place.
+func (i *identity) entry(given, scope string) *entry {
+	if e, ok := i.entries.Load(given); ok {
 		return e.(*entry)
 	}
 	i.mu.Lock()
@@ -135,12 +138,11 @@ func (i *identity) entry(scope, resource string) *entry {
 	if i.size >= i.sweepAt {
 		i.sweep(time.Now())
 	}
-	// the one spelling that is its own resource's only scope, since it can't be that of another resource
-	e, old := i.entries.LoadOrStore(resource+defaultSuffix, &entry{})
+	e, old := i.entries.LoadOrStore(scope, &entry{})
 	if !old {
 		i.size++
 	}
-	if _, old = i.entries.LoadOrStore(scope, e); !old {
+	if _, old = i.entries.LoadOrStore(given, e); !old {
 		i.size++
 	}
 	return e.(*entry)
@@ -184,17 +186,17 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	switch {
 	case e.gone:
 		return nil, nil, errGone
-	case o.renew:
+	case t != nil && o.claims != "" && o.claims != t.claims:
 		t, state = nil, expired
 	case state == fresh:
 		return t, nil, nil
 	case state == expired:
 		t = nil
 	}
-	if t == nil && now.Before(e.replayed) {
+	if t == nil && now.Before(e.replayed) && o.claims == e.refused {
 		return nil, nil, e.refusal
 	}
-	if e.flight == nil {
+	if e.flight == nil || o.claims != "" && o.claims != e.flight.order.claims {
 		e.flight = e.begin(now, now.Add(flightLimit), o)
 	} else if resting := e.flight; o.probe && resting.resting.Load() && !resting.last {
 		deadline := now.Add(connectLimit + answerLimit) // what the new try needs at least
@@ -216,7 +218,8 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 // begin starts a flight. The caller holds mu.
 func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	f := &flight{order: o, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
+	e.flights++
+	f := &flight{order: o, number: e.flights, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
 	go e.fly(context.WithValue(ctx, flightKey{}, f), f)
 	return f
 }
@@ -250,9 +253,12 @@ func (e *entry) land(f *flight, fetched token, err error) {
 	old := e.current.Load()
 	switch {
 	case err == nil:
+		fetched.claims, fetched.flight = f.order.claims, f.number
 		f.token = fetched.planned(now, f.order.refreshBefore)
-		e.current.Store(f.token)
-		e.refusal, e.replayed = nil, time.Time{}
+		if old == nil || old.flight < f.number { // a token never gives way to one that was asked for before it
+			e.current.Store(f.token)
+			e.refusal, e.replayed = nil, time.Time{}
+		}
 	case f.next == nil:
 		f.err = err
 		if state := old.freshness(now); state == due || state == urgent { // a fresh one's plan stands
@@ -260,7 +266,7 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		}
 	}
 	if f.err != nil && reasonOf(err).final() {
-		e.refusal, e.replayed = err, now.Add(replayTime)
+		e.refusal, e.refused, e.replayed = err, f.order.claims, now.Add(replayTime)
 	}
 	if e.flight == f {
 		e.flight = nil

@@ -326,7 +326,7 @@ func TestCache_expiredEntriesGoWhenNewOnesCome(t *testing.T) {
 		i := &identity{refreshBefore: defaultRefreshBefore}
 		for n := range 10_000 {
 			resource := "https://" + strconv.Itoa(n)
-			e := i.entry(resource+"/.default", resource)
+			e := i.entry(resource, resource+"/.default")
 			e.current.Store(token{AccessToken: azcore.AccessToken{ExpiresOn: time.Now().Add(time.Minute)}}.planned(time.Now(), 0))
 			time.Sleep(time.Second)
 		}

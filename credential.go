@@ -2,10 +2,7 @@ package managedid
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -18,31 +15,6 @@ const (
 	version    = "v0.1.0"
 )
 
-// source is one kind of endpoint that gives tokens: what it wants, and what its answers mean.
-type source struct {
-	name string // in errors and logs
-	host string // in errors
-	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
-	identity, endpoint string
-	limits             limits
-	retry              policy.RetryOptions // defaults for the fields that the user left zero
-	announced          bool                // by the host's variables or the caller: it is there, or will be
-	// resource returns what the cache and the request call the scopes.
-	resource func(policy.TokenRequestOptions) (string, error)
-	request  func(ctx context.Context, resource string) (*policy.Request, error)
-	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
-	recognise func(answer) bool
-	// explain says what a failure means, and what to do about it.
-	explain func(answer) verdict
-}
-
-// verdict is a source's explanation of a failed answer.
-type verdict struct {
-	reason      Reason
-	advice      string // becomes the error's line, before the quoted answer
-	unavailable bool   // a chain may go on
-}
-
 // credential is what every credential does with a source.
 type credential struct {
 	name     string // the credential's type
@@ -52,12 +24,56 @@ type credential struct {
 	endpoint *endpoint
 	client   *azcore.Client
 	logger   *slog.Logger
-	chained  bool // has other links beside it: leaves when its endpoint isn't there
+	chained  bool        // has other links beside it: leaves when its endpoint isn't there
+	cae      *credential // its twin for callers that handle CAE; nil: that changes nothing, or this is the twin
+	tenant   string      // whose tokens a request gets that names none
+	// inTenant finds the credential for a request's tenant. Nil: it changes nothing.
+	inTenant func(home *credential, tenant string) (*credential, error)
+}
+
+// newCredential connects a source with the tokens and the endpoint that it has in a cache.
+func newCredential(name string, s *source, options azcore.ClientOptions, cache *TokenCache, logger *slog.Logger) (*credential, error) {
+	c := &credential{
+		name:     name,
+		who:      name + ": " + s.name,
+		source:   s,
+		tokens:   cache.identity(s.identity),
+		endpoint: cache.endpoint(s.endpoint, s.limits),
+		logger:   logger,
+	}
+	var err error
+	c.client, err = newClient(options, c.who, s, c.endpoint)
+	return c, err
+}
+
+// GetToken returns a token from the cache where that has a valid one, else from the endpoint. A scope has the form
+// RESOURCE/.default. Errors are *AuthenticationFailedError, or *CredentialUnavailableError where a chain may go on.
+func (c *credential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if t := c.hit(&opts); t != nil {
+		return t.AccessToken, nil
+	}
+	return c.acquire(ctx, opts)
+}
+
+func (c *credential) base() *credential { return c }
+
+// inChain returns the credential as a link of a chain that has others: it doesn't wait for an endpoint that nothing
+// announces. A copy, since a caller may use the credential on its own too.
+func (c *credential) inChain() azcore.TokenCredential {
+	if c.source.announced {
+		return c
+	}
+	link := *c
+	link.chained = true
+	return &link
 }
 
 // hit returns the cached token where it is fresh, without a lock or an allocation, else nil.
 func (c *credential) hit(opts *policy.TokenRequestOptions) *token {
-	if len(opts.Scopes) == 1 && opts.Claims == "" {
+	if opts.EnableCAE && c.cae != nil {
+		c = c.cae
+	}
+	if len(opts.Scopes) == 1 && opts.Claims == "" && (opts.TenantID == "" || opts.TenantID == c.tenant || c.inTenant == nil) {
 		if e, ok := c.tokens.entries.Load(opts.Scopes[0]); ok {
 			if t := e.(*entry).current.Load(); t != nil && time.Now().Before(t.due) {
 				return t
@@ -69,13 +85,24 @@ func (c *credential) hit(opts *policy.TokenRequestOptions) *token {
 
 // acquire looks the token up again and waits for a flight where it must.
 func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	resource, err := c.source.resource(opts)
+	c, err := c.variant(&opts)
+	if err != nil {
+		return azcore.AccessToken{}, err
+	}
+	if t := c.hit(&opts); t != nil {
+		return t.AccessToken, nil
+	}
+	scope, err := c.source.scope(opts.Scopes)
 	if err != nil {
 		return azcore.AccessToken{}, &AuthenticationFailedError{Reason: ReasonInvalidScope, message: c.who + ": " + err.Error()}
 	}
-	o := c.order(resource, opts.Claims != "")
+	given := scope
+	if len(opts.Scopes) == 1 {
+		given = opts.Scopes[0]
+	}
+	o := c.order(ask{scope: scope, claims: opts.Claims, cae: opts.EnableCAE})
 	for {
-		e := c.tokens.entry(opts.Scopes[0], resource)
+		e := c.tokens.entry(given, scope)
 		if e.current.Load().freshness(time.Now()) == expired {
 			if _, err := c.outlook(ctx, nil); err != nil {
 				return azcore.AccessToken{}, c.own(err)
@@ -95,26 +122,41 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 	}
 }
 
-// order is what a flight for a resource does.
-func (c *credential) order(resource string, renew bool) *order {
+// variant returns the credential for the tenant and the handling of CAE that a request names, since their tokens
+// don't mix. It takes the tenant off the request.
+func (c *credential) variant(opts *policy.TokenRequestOptions) (_ *credential, err error) {
+	if c.inTenant != nil {
+		if c, err = c.inTenant(c, opts.TenantID); err != nil {
+			return nil, err
+		}
+	}
+	opts.TenantID = ""
+	if opts.EnableCAE && c.cae != nil {
+		c = c.cae
+	}
+	return c, nil
+}
+
+// order is what a flight does.
+func (c *credential) order(a ask) *order {
 	return &order{
 		refreshBefore: c.tokens.refreshBefore,
-		renew:         renew,
+		claims:        a.claims,
 		probe:         c.chained && !c.isProven(),
 		span: func(ctx context.Context) (context.Context, func(error)) {
 			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
 		},
-		fetch:   func(ctx context.Context) (token, error) { return c.fetch(ctx, resource) },
+		fetch:   func(ctx context.Context) (token, error) { return c.fetch(ctx, a) },
 		overdue: func(ctx context.Context) error { return c.unanswered(ctx, ctx.Err()) },
 		report: func(ctx context.Context, t token, err error, took time.Duration) {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}
 			if err != nil {
-				c.logger.Warn("token request failed", "credential", c.who, "resource", resource, "took", took, "error", err.Error())
+				c.logger.Warn("token request failed", "credential", c.who, "scope", a.scope, "took", took, "error", err.Error())
 				return
 			}
-			c.logger.Debug("token received", "credential", c.who, "resource", resource, "took", took, "expires", t.ExpiresOn)
+			c.logger.Debug("token received", "credential", c.who, "scope", a.scope, "took", took, "expires", t.ExpiresOn)
 		},
 	}
 }
@@ -200,88 +242,4 @@ func (c *credential) own(err error) error {
 		return c.notReady(e.unanswered)
 	}
 	return copyError(err)
-}
-
-// fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
-func (c *credential) fetch(ctx context.Context, resource string) (t token, err error) {
-	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
-	req, err := c.source.request(ctx, resource)
-	if err != nil {
-		return t, &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + err.Error()}
-	}
-	resp, err := c.client.Pipeline().Do(req)
-	req.OperationValue(&try)
-	if err != nil {
-		return t, c.unanswered(ctx, err)
-	}
-	for name, values := range try.retryAfter {
-		resp.Header[name] = values
-	}
-	body, err := runtime.Payload(resp)
-	if err != nil {
-		return t, c.unanswered(ctx, err)
-	}
-	if resp.StatusCode/100 != 2 {
-		return t, c.refused(req, resp, body)
-	}
-	t, err = decodeToken(body, try.sent, time.Now())
-	if err != nil && c.isProven() {
-		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
-	} else if err != nil {
-		err = notRecognised(c.who, c.source, readAnswer(resp))
-	}
-	return t, err
-}
-
-func (c *credential) isProven() bool {
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	return c.endpoint.presence.proven
-}
-
-// unanswered explains a flight that ended without an answer. It never wraps err: only a caller whose own
-// context ended may see an error that matches a context's.
-func (c *credential) unanswered(ctx context.Context, err error) error {
-	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok {
-		return own
-	}
-	cause := transportCause(err)
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	if ctx.Err() != nil {
-		if cause = "no token within " + flightLimit.String(); c.endpoint.failure != "" {
-			cause += ", the endpoint's last failure: " + c.endpoint.failure
-		}
-	}
-	if !c.endpoint.presence.proven {
-		return absent(c.who, c.source, cause)
-	}
-	if _, ok := errors.AsType[tooLargeError](err); ok {
-		return &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + cause}
-	}
-	return c.notReady(cause)
-}
-
-func (c *credential) notReady(cause string) error {
-	return &AuthenticationFailedError{Reason: ReasonNotReady, message: c.who + ": the endpoint is not ready: " + cause}
-}
-
-// refused explains the answer that azcore's retry policy did not, or no longer, retry.
-func (c *credential) refused(req *policy.Request, resp *http.Response, body []byte) error {
-	a := readAnswer(resp, secrets(req)...)
-	if c.source.recognise != nil && !c.isProven() {
-		return notRecognised(c.who, c.source, a)
-	}
-	v := c.source.explain(a)
-	message := fmt.Sprintf("%s: %s (%s)", c.who, v.advice, a)
-	if v.unavailable {
-		return &CredentialUnavailableError{Reason: v.reason, message: message}
-	}
-	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body)}
-	if v.reason == ReasonThrottled {
-		c.endpoint.mu.Lock()
-		e.RetryAfter = c.endpoint.gate.opens
-		c.endpoint.mu.Unlock()
-	}
-	return e
 }

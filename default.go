@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,8 +18,9 @@ const selectorVariable = "AZURE_TOKEN_CREDENTIALS"
 type DefaultAzureCredentialOptions struct {
 	// ClientOptions configures the pipeline of each link; see ManagedIdentityCredentialOptions.
 	azcore.ClientOptions
-	// AdditionallyAllowedTenants are tenants, besides the configured one, whose tokens may be requested; "*" means
-	// all. It concerns links that ask Entra.
+	// AdditionallyAllowedTenants are tenants, besides the configured one, whose tokens a request may name; "*" means
+	// all. It concerns environment and workload identity. Zero means the value of AZURE_ADDITIONALLY_ALLOWED_TENANTS,
+	// separated by semicolons.
 	AdditionallyAllowedTenants []string
 	// Cache holds the tokens of each link. Nil means the cache of the process, or private ones where ClientOptions has
 	// a Transport, policies or retry options.
@@ -57,13 +59,17 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	if err != nil {
 		return nil, fmt.Errorf("DefaultAzureCredential: %w", err)
 	}
+	allowed := allowedTenants(o.AdditionallyAllowedTenants)
 	var links []azcore.TokenCredential
 	for _, name := range names {
 		switch name {
 		case nameEnvironment:
-			links = append(links, environmentLink())
+			c, err := newEnvironmentCredential(entraConfig{options: o.ClientOptions, cache: o.Cache, logger: o.Logger, allowed: allowed})
+			links = append(links, linkOf(c, err))
 		case nameWorkloadIdentity:
-			links = append(links, workloadIdentityLink(o.TenantID))
+			c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: o.ClientOptions,
+				AdditionallyAllowedTenants: allowed, Cache: o.Cache, Logger: o.Logger, TenantID: o.TenantID})
+			links = append(links, linkOf(c, err))
 		case nameManagedIdentity:
 			links = append(links, managedIdentityLink(&o))
 		}
@@ -117,11 +123,7 @@ func managedIdentityLink(o *DefaultAzureCredentialOptions) azcore.TokenCredentia
 	} else if id := os.Getenv("AZURE_CLIENT_ID"); id != "" {
 		m.ID = ClientID(id)
 	}
-	c, err := NewManagedIdentityCredential(m)
-	if err != nil {
-		return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration, message: err.Error()}}
-	}
-	return c
+	return linkOf(NewManagedIdentityCredential(m))
 }
 
 // failingLink stands for a credential that can't work, and says why when the chain comes to it.
@@ -133,23 +135,19 @@ func (l failingLink) GetToken(context.Context, policy.TokenRequestOptions) (azco
 
 func (l failingLink) inChain() azcore.TokenCredential { return l }
 
-// notConfigured is the link of a credential whose variables are not set.
-func notConfigured(name, message string) azcore.TokenCredential {
-	return failingLink{&CredentialUnavailableError{Reason: ReasonConfiguration, message: name + ": " + message}}
+// notConfigured is the error of a credential for which nothing is set.
+func notConfigured(name, message string) error {
+	return &CredentialUnavailableError{Reason: ReasonConfiguration, message: name + ": " + message}
 }
 
-// misconfigured is the link of a credential that is meant to work and can't: going on would bring another identity.
-func misconfigured(name, message string) azcore.TokenCredential {
-	return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration,
-		message: fmt.Sprintf("%s: %s; to skip this credential, set %s to the name of another", name, message, selectorVariable)}}
-}
-
-// unset returns those of the variables that have no value.
-func unset(variables ...string) (missing []string) {
-	for _, v := range variables {
-		if os.Getenv(v) == "" {
-			missing = append(missing, v)
-		}
+// linkOf stands in for a credential that couldn't be made. One that is meant to work and can't ends the search: going on
+// would bring another identity.
+func linkOf(c azcore.TokenCredential, err error) azcore.TokenCredential {
+	if err == nil {
+		return c
+	} else if _, ok := errors.AsType[*CredentialUnavailableError](err); ok {
+		return failingLink{err}
 	}
-	return missing
+	return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration,
+		message: fmt.Sprintf("%s; to skip this credential, set %s to the name of another", err, selectorVariable)}}
 }

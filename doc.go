@@ -1,5 +1,6 @@
 // Package managedid gets Microsoft Entra access tokens for the managed identity of the Azure host that a program runs
-// on, with no secret in code or configuration. A credential is an azcore.TokenCredential, for any Azure SDK client:
+// on, with no secret in code or configuration, for the workload identity of a Kubernetes pod, or for an application with a
+// client secret. A credential is an azcore.TokenCredential, for any Azure SDK client:
 //
 //	cred, err := managedid.NewDefaultAzureCredential(nil)
 //
@@ -12,7 +13,8 @@
 // goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or 503 with
 // Retry-After, all credentials stop asking it until the time it named, for five minutes at most. All this is shared through
 // a [TokenCache]: that of the process, unless a credential is given one, or has a Transport, policies or retry options of
-// its own.
+// its own. What names a token there is all that changes it: authority, tenant, client, what proves the identity, scopes
+// and the handling of CAE.
 //
 // A credential on its own, or one whose endpoint the host's variables announce, waits for an endpoint that is still booting
 // as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds.

@@ -24,17 +24,33 @@ func newServer(t *testing.T, host managedidtest.Endpoint, o *managedidtest.Optio
 }
 
 func TestEmulator_thousandGoroutinesAndTwoCredentialsCostOneRequest(t *testing.T) {
-	for _, host := range []managedidtest.Endpoint{managedidtest.IMDS, managedidtest.AppService} {
+	for host, alone := range map[managedidtest.Endpoint]func(azcore.ClientOptions, *TokenCache) (azcore.TokenCredential, error){
+		managedidtest.IMDS: func(o azcore.ClientOptions, cache *TokenCache) (azcore.TokenCredential, error) {
+			return NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o, Cache: cache})
+		},
+		managedidtest.AppService: func(azcore.ClientOptions, *TokenCache) (azcore.TokenCredential, error) {
+			return NewManagedIdentityCredential(nil) // has no other client than the chain, so that the process's cache does
+		},
+		managedidtest.EntraSecret: func(o azcore.ClientOptions, cache *TokenCache) (azcore.TokenCredential, error) {
+			return NewEnvironmentCredential(&EnvironmentCredentialOptions{ClientOptions: o, Cache: cache})
+		},
+		managedidtest.Workload: func(o azcore.ClientOptions, cache *TokenCache) (azcore.TokenCredential, error) {
+			return NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: o, Cache: cache})
+		},
+	} {
 		t.Run(string(host), func(t *testing.T) {
 			s := newServer(t, host, nil)
+			o, cache := azcore.ClientOptions{Transport: s.Client()}, NewTokenCache(nil)
+			if host == managedidtest.AppService {
+				o, cache = azcore.ClientOptions{}, nil
+			}
 			for range 2 {
-				c, err := NewDefaultAzureCredential(nil)
-				require.NoError(t, err)
+				c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: o, Cache: cache})
 				for _, r := range getAll(ctx0, c, slices.Repeat([]string{vault}, 1000)...) {
 					require.NoError(t, r.err)
 				}
 			}
-			c, err := NewManagedIdentityCredential(nil)
+			c, err := alone(o, cache)
 			require.NoError(t, err)
 			require.NoError(t, get(ctx0, c, vault).err)
 			require.Len(t, s.Requests(), 1)

@@ -1,6 +1,8 @@
 package managedid
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -9,26 +11,81 @@ import (
 
 const nameEnvironment = "EnvironmentCredential"
 
-// environmentLink reports what the environment configures: an application with a secret or a certificate. It is
-// meant to be used when one of the variables that only it reads is set; AZURE_TENANT_ID and AZURE_CLIENT_ID also
-// belong to workload identity.
-func environmentLink() azcore.TokenCredential {
-	proof := ""
-	for _, v := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"} {
-		if proof == "" && os.Getenv(v) != "" {
-			proof = v
-		}
+// EnvironmentCredentialOptions are the options of NewEnvironmentCredential.
+type EnvironmentCredentialOptions struct {
+	// ClientOptions configures the pipeline; see ClientSecretCredentialOptions.
+	azcore.ClientOptions
+	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
+	// Transport, policies or retry options.
+	Cache *TokenCache
+	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
+	DisableInstanceDiscovery bool
+	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	Logger *slog.Logger
+}
+
+// EnvironmentCredential gets tokens for the application that environment variables describe:
+//
+//   - AZURE_TENANT_ID, the tenant's ID or a domain name of it
+//   - AZURE_CLIENT_ID, the application's client ID
+//   - AZURE_CLIENT_SECRET, the value of a client secret
+//   - AZURE_AUTHORITY_HOST, the address of Entra; optional, the public cloud's without it
+//   - AZURE_ADDITIONALLY_ALLOWED_TENANTS, other tenants whose tokens a request may name, separated by semicolons; "*"
+//     means all; optional
+//
+// An empty variable counts as unset. GetToken is that of [ClientSecretCredential]. It is safe for concurrent use.
+type EnvironmentCredential struct {
+	*credential
+}
+
+var _ azcore.TokenCredential = (*EnvironmentCredential)(nil)
+
+// NewEnvironmentCredential makes a credential of the variables' present values. Pass nil for defaults. It sends nothing.
+// Where nothing in the environment is meant for it, the error is a *CredentialUnavailableError; any other error says what
+// is missing or wrong.
+func NewEnvironmentCredential(options *EnvironmentCredentialOptions) (*EnvironmentCredential, error) {
+	var o EnvironmentCredentialOptions
+	if options != nil {
+		o = *options
 	}
-	if proof == "" {
+	return newEnvironmentCredential(entraConfig{options: o.ClientOptions, cache: o.Cache, logger: o.Logger, allowed: allowedTenants(nil)})
+}
+
+// newEnvironmentCredential is configured when one of the variables that only it reads is set; AZURE_TENANT_ID and
+// AZURE_CLIENT_ID also belong to workload identity.
+func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
+	secret, certificate := os.Getenv("AZURE_CLIENT_SECRET"), os.Getenv("AZURE_CLIENT_CERTIFICATE_PATH")
+	proof := "AZURE_CLIENT_SECRET"
+	switch {
+	case secret == "" && certificate == "":
 		message := "neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
 		if os.Getenv("AZURE_USERNAME") != "" {
 			message += " (AZURE_USERNAME is, but signing in with a password is not supported)"
 		}
-		return notConfigured(nameEnvironment, message)
+		return nil, notConfigured(nameEnvironment, message)
+	case secret == "":
+		proof = "AZURE_CLIENT_CERTIFICATE_PATH"
 	}
 	if missing := unset("AZURE_TENANT_ID", "AZURE_CLIENT_ID"); len(missing) > 0 {
-		return misconfigured(nameEnvironment, proof+" is set, but not "+strings.Join(missing, " and "))
+		return nil, errors.New(nameEnvironment + ": " + proof + " is set, but not " + strings.Join(missing, " and "))
 	}
-	return misconfigured(nameEnvironment, "AZURE_TENANT_ID, AZURE_CLIENT_ID and "+proof+
-		" are set, but this version can't exchange them for a token yet")
+	if secret == "" {
+		return nil, errors.New(nameEnvironment + ": this version can't use a certificate yet; set AZURE_CLIENT_SECRET")
+	}
+	o.tenantID, o.clientID = os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
+	c, err := newSecretCredential(nameEnvironment, o, secret)
+	if err != nil {
+		return nil, err
+	}
+	return &EnvironmentCredential{c}, nil
+}
+
+// unset returns those of the variables that have no value.
+func unset(variables ...string) (missing []string) {
+	for _, v := range variables {
+		if os.Getenv(v) == "" {
+			missing = append(missing, v)
+		}
+	}
+	return missing
 }

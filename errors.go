@@ -29,7 +29,7 @@ const (
 	ReasonNotReady Reason = "not ready"
 	// ReasonThrottled: the endpoint asked for a pause (429, or 503 with Retry-After) that outlasts the caller.
 	ReasonThrottled Reason = "throttled"
-	// ReasonIdentityNotFound: the identity asked for isn't assigned to this host.
+	// ReasonIdentityNotFound: the identity asked for isn't assigned to this host, or Entra doesn't know the application or its tenant.
 	ReasonIdentityNotFound Reason = "identity not found"
 	// ReasonAmbiguousIdentity: the host has several identities, and none was named.
 	ReasonAmbiguousIdentity Reason = "ambiguous identity"
@@ -130,6 +130,7 @@ type answer struct {
 	oauth       bool   // has OAuth's "error" as a string
 	code        string // that, or the code nested in it
 	description string // in one line, without trace id and time
+	codes       []int  // Entra's
 	isToken     bool   // has a field that only token answers have
 }
 
@@ -156,6 +157,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 	}
 	a.code, a.description = text(fields, "error"), text(fields, "error_description")
 	a.oauth = a.code != ""
+	_ = json.Unmarshal(fields["error_codes"], &a.codes)
 	var nested map[string]json.RawMessage
 	if json.Unmarshal(fields["error"], &nested) == nil {
 		a.code, a.description = text(nested, "code"), text(nested, "message")
@@ -192,9 +194,10 @@ func oneLine(s string) string {
 }
 
 // quotable makes an endpoint's text fit into an error's line, and the same each time: Entra puts
-// identifiers and a time behind "Trace ID:".
+// identifiers and times behind "Trace ID:", and times behind "Current time:".
 func quotable(s string) string {
 	s, _, _ = strings.Cut(s, "Trace ID:")
+	s, _, _ = strings.Cut(s, "Current time:")
 	s = oneLine(s)
 	const limit = 400
 	if len(s) > limit {

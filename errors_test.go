@@ -173,7 +173,7 @@ func TestExplain_noAnswer(t *testing.T) {
 
 		appServiceEnvironment(t)
 		err = get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-		require.EqualError(t, err, "ManagedIdentityCredential: App Service: the endpoint is not ready: "+row.want)
+		require.EqualError(t, err, "ManagedIdentityCredential: App Service: no token from localhost:42356: "+row.want)
 		require.IsType(t, &AuthenticationFailedError{}, err)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, err))
 		notOfAContext(t, err)

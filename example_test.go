@@ -53,6 +53,48 @@ func ExampleNewManagedIdentityCredential() {
 	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
 }
 
+// A pod with workload identity, here beside an emulator that takes the place of Entra and the cluster.
+func ExampleNewWorkloadIdentityCredential() {
+	entra := managedidtest.New(nil)
+	dir, err := os.MkdirTemp("", "pod")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file, err := entra.NewTokenFile(dir, nil)
+	if err != nil {
+		panic(err)
+	}
+	cred, err := managedid.NewWorkloadIdentityCredential(&managedid.WorkloadIdentityCredentialOptions{ // nil on AKS: the webhook has set variables
+		ClientOptions: azcore.ClientOptions{Transport: entra},
+		TenantID:      entra.TenantID(),
+		ClientID:      entra.Applications()[0].ClientID,
+		TokenFilePath: file.Path,
+	})
+	if err != nil {
+		panic(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	fmt.Println(token.Token != "", err)
+	// Output: true <nil>
+}
+
+// An application with a client secret that is the wrong one.
+func ExampleNewClientSecretCredential() {
+	entra := managedidtest.New(nil)
+	cred, err := managedid.NewClientSecretCredential(entra.TenantID(), entra.Applications()[0].ClientID, "wrong", &managedid.ClientSecretCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: entra}, // leave it out on Azure
+	})
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonRejectedCredential {
+		fmt.Println(e)
+	}
+	// Output: ClientSecretCredential: Entra: the client secret is wrong; it has to be the secret's value, not its ID (401 Unauthorized, invalid_client: AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '58aa5369-580c-5cf8-8a88-98faaaf5b3d2'.)
+}
+
 // A cache of one's own, whose tokens are refreshed so early that they outlive an outage of half an hour.
 func ExampleNewTokenCache() {
 	cred, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{

@@ -47,8 +47,8 @@ func imdsSource(id ManagedIDKind) (*source, error) {
 		// ("Azure Instance Metadata Service", section Rate limiting)
 		limits: limits{parallel: 5, perSecond: 20},
 		retry:  imdsRetry(),
-		request: func(ctx context.Context, resource string) (*policy.Request, error) {
-			u := withIdentity(endpoint, "2018-02-01", resource, id, [3]string{"client_id", "object_id", "msi_res_id"})
+		request: func(ctx context.Context, a ask) (*policy.Request, error) {
+			u := withIdentity(endpoint, "2018-02-01", a.scope, id, [3]string{"client_id", "object_id", "msi_res_id"})
 			req, err := runtime.NewRequest(ctx, http.MethodGet, u)
 			if err == nil {
 				req.Raw().Header.Set("Metadata", "true")

@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
 const nameManagedIdentity = "ManagedIdentityCredential"
@@ -93,9 +91,11 @@ type ManagedIdentityCredentialOptions struct {
 	Logger *slog.Logger
 }
 
-// ManagedIdentityCredential gets tokens for the managed identity of the host. It is safe for concurrent use.
+// ManagedIdentityCredential gets tokens for the managed identity of the host. GetToken takes exactly one scope,
+// RESOURCE/.default or just RESOURCE; TenantID and EnableCAE have no effect, and Claims that the cached token wasn't asked
+// for with make a new request. It is safe for concurrent use.
 type ManagedIdentityCredential struct {
-	credential
+	*credential
 }
 
 var _ azcore.TokenCredential = (*ManagedIdentityCredential)(nil)
@@ -111,45 +111,11 @@ func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*M
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nameManagedIdentity, err)
 	}
-	cache := o.Cache
-	if cache == nil && hasOwnTransport(&o.ClientOptions) {
-		cache = &TokenCache{}
-	} else if cache == nil {
-		cache = &processCache
+	c, err := newCredential(nameManagedIdentity, s, o.ClientOptions, cacheFor(o.Cache, &o.ClientOptions), o.Logger)
+	if err != nil {
+		return nil, err
 	}
-	c := &ManagedIdentityCredential{credential{
-		name:     nameManagedIdentity,
-		who:      nameManagedIdentity + ": " + s.name,
-		source:   s,
-		tokens:   cache.identity(s.identity),
-		endpoint: cache.endpoint(s.endpoint, s.limits),
-		logger:   o.Logger,
-	}}
-	c.client, err = newClient(o.ClientOptions, c.who, s, c.endpoint)
-	return c, err
-}
-
-// GetToken returns a token for exactly one scope, RESOURCE/.default or just RESOURCE. It comes from the cache where
-// that has a valid one, unless Claims are given, which make a new request. TenantID and EnableCAE have no effect. Errors are *AuthenticationFailedError or
-// *CredentialUnavailableError.
-func (c *ManagedIdentityCredential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	if t := c.hit(&opts); t != nil {
-		return t.AccessToken, nil
-	}
-	return c.acquire(ctx, opts)
-}
-
-func (c *ManagedIdentityCredential) base() *credential { return &c.credential }
-
-// inChain returns the credential as a link of a chain that has others: it doesn't wait for an endpoint that
-// nothing announces. A copy, since a caller may use the credential on its own too.
-func (c *ManagedIdentityCredential) inChain() azcore.TokenCredential {
-	if c.source.announced {
-		return c
-	}
-	link := *c
-	link.chained = true
-	return &link
+	return &ManagedIdentityCredential{c}, nil
 }
 
 // managedSource finds the endpoint and checks that it can take the ID.
@@ -177,7 +143,7 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 		return nil, err
 	}
 	s.announced = s.announced || o.Source != ""
-	s.resource = managedResource
+	s.client, s.scope = metadataClient, managedScope
 	id := "the host's default"
 	if o.ID != nil {
 		id = o.ID.idKind().String() + " " + strings.ToLower(o.ID.String())
@@ -226,16 +192,16 @@ func isFile(path string) bool {
 // defaultSuffix makes a resource the scope of all its permissions.
 const defaultSuffix = "/.default"
 
-// managedResource is what managed identity endpoints call the scope: its resource, without one "/.default".
-func managedResource(opts policy.TokenRequestOptions) (string, error) {
-	if len(opts.Scopes) != 1 {
-		return "", fmt.Errorf("GetToken needs exactly one scope, not %d", len(opts.Scopes))
+// managedScope returns the scope of a resource that is named with "/.default" or without.
+func managedScope(scopes []string) (string, error) {
+	if len(scopes) != 1 {
+		return "", fmt.Errorf("GetToken needs exactly one scope, not %d", len(scopes))
 	}
-	resource := strings.TrimSuffix(opts.Scopes[0], defaultSuffix)
+	resource := strings.TrimSuffix(scopes[0], defaultSuffix)
 	if resource == "" {
 		return "", errors.New("the scope is empty; it has the form https://vault.azure.net/.default")
 	}
-	return resource, nil
+	return resource + defaultSuffix, nil
 }
 
 // parseEndpoint checks a URL that an environment variable gives.
@@ -251,10 +217,10 @@ func parseEndpoint(variable, value string) (*url.URL, error) {
 }
 
 // withIdentity adds the query of a token request; names are the source's parameters by kind of ID.
-func withIdentity(u url.URL, apiVersion, resource string, id ManagedIDKind, names [3]string) string {
+func withIdentity(u url.URL, apiVersion, scope string, id ManagedIDKind, names [3]string) string {
 	q := u.Query()
 	q.Set("api-version", apiVersion)
-	q.Set("resource", resource)
+	q.Set("resource", strings.TrimSuffix(scope, defaultSuffix))
 	if id != nil {
 		q.Set(names[id.idKind()], id.String())
 	}

@@ -194,7 +194,7 @@ func TestPresence_aloneGivesUpInTheEndWithUnavailableOrNotReady(t *testing.T) {
 		_, alone, _ = newWire(t, wire{&fakeIMDS{}, refused}, ManagedIdentityCredentialOptions{Source: SourceIMDS})
 		r = get(ctx0, alone, vault)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		require.Equal(t, "ManagedIdentityCredential: IMDS: the endpoint is not ready: dial: connection refused", r.err.Error())
+		require.Equal(t, "ManagedIdentityCredential: IMDS: no token from 169.254.169.254: dial: connection refused", r.err.Error())
 	})
 }
 

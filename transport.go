@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,8 +25,15 @@ const identityHeader = "X-Identity-Header"
 // secretHeaders are those that no log and no error shows.
 var secretHeaders = []string{"Authorization", identityHeader, "Secret"}
 
-// secrets returns what the request says in its secret headers.
+// bodySecret is the operation value by which a request says what its body must not be quoted with.
+type bodySecret string
+
+// secrets returns what the request says in its secret headers, and the secret of its body as it is and as it was sent.
 func secrets(req *policy.Request) (values []string) {
+	var body bodySecret
+	if req.OperationValue(&body); body != "" {
+		values = append(values, string(body), url.QueryEscape(string(body)))
+	}
 	for _, name := range secretHeaders {
 		if v := req.Raw().Header.Get(name); v != "" {
 			values = append(values, v)
@@ -35,17 +43,26 @@ func secrets(req *policy.Request) (values []string) {
 }
 
 // metadataClient reaches the endpoints that are local to the host: without a proxy (IMDS may not be used through one,
-// says the documentation of the Instance Metadata Service), and without redirects, with which net/http would
-// send a secret header onward. Requests are too rare for idle connections to be worth their goroutines.
-var metadataClient = &http.Client{
-	CheckRedirect: noRedirects,
-	Transport: &http.Transport{
-		Proxy:             nil,
-		DialContext:       (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		DisableKeepAlives: true,
+// says the documentation of the Instance Metadata Service).
+var metadataClient = newHTTPClient(nil)
 
-		MaxResponseHeaderBytes: 64 << 10,
-	},
+// entraClient reaches Entra, through the proxy that the environment names.
+var entraClient = newHTTPClient(http.ProxyFromEnvironment)
+
+// newHTTPClient follows no redirect, with which net/http would send a secret onward. Requests are too rare for idle
+// connections to be worth their goroutines, and the risk of one that has died unnoticed.
+func newHTTPClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	return &http.Client{
+		CheckRedirect: noRedirects,
+		Transport: &http.Transport{
+			Proxy:               proxy,
+			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 10 * time.Second,
+			DisableKeepAlives:   true,
+
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+	}
 }
 
 func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -54,6 +71,16 @@ func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastR
 // share tokens with those that don't.
 func hasOwnTransport(o *azcore.ClientOptions) bool {
 	return o.Transport != nil || len(o.PerCallPolicies)+len(o.PerRetryPolicies) > 0 || !reflect.ValueOf(o.Retry).IsZero()
+}
+
+// cacheFor returns the cache of a credential whose options may name one.
+func cacheFor(named *TokenCache, options *azcore.ClientOptions) *TokenCache {
+	if named != nil {
+		return named
+	} else if hasOwnTransport(options) {
+		return &TokenCache{}
+	}
+	return &processCache
 }
 
 // newClient builds azcore's pipeline for a source's requests from a copy of the user's options, in which nothing can leak
@@ -69,36 +96,38 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 	r.MaxRetries = cmp.Or(r.MaxRetries, s.retry.MaxRetries)
 	r.RetryDelay = cmp.Or(r.RetryDelay, s.retry.RetryDelay)
 	r.MaxRetryDelay = cmp.Or(r.MaxRetryDelay, s.retry.MaxRetryDelay)
-	if r.StatusCodes == nil {
-		r.StatusCodes = s.retry.StatusCodes
+	if r.StatusCodes == nil && r.ShouldRetry == nil {
+		r.StatusCodes, r.ShouldRetry = s.retry.StatusCodes, s.retry.ShouldRetry
 	}
 	throttle := &throttlePolicy{who: who, endpoint: e, source: s, tryTimeout: cmp.Or(r.TryTimeout, s.retry.TryTimeout)}
 	r.TryTimeout = 0 // the limit begins below the gate
 
-	if c, ok := o.Transport.(*http.Client); ok && c == nil {
-		o.Transport = nil
-	}
-	observed := true
-	switch t := o.Transport.(type) {
-	case nil:
-		o.Transport = cappedTransport{metadataClient}
-	case *http.Client:
-		c := *t
-		c.CheckRedirect = noRedirects
-		o.Transport = cappedTransport{&c}
-		_, observed = t.Transport.(*http.Transport)
-		observed = observed || t.Transport == nil
-	default:
-		o.Transport = cappedTransport{t}
-		observed = false
-	}
-	if !observed {
+	var observed bool
+	if o.Transport, observed = capped(o.Transport, s.client); !observed {
 		e.update(func(time.Time) { e.presence.patient = true })
 	}
 	return azcore.NewClient(modulePath, version, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{throttle},
 		Tracing:  runtime.TracingOptions{Namespace: "Microsoft.Entra"},
 	}, &o)
+}
+
+// capped wraps the user's transport, or the default. observed tells whether it shows when it has connected.
+func capped(t policy.Transporter, otherwise *http.Client) (_ policy.Transporter, observed bool) {
+	switch t := t.(type) {
+	case nil:
+		return cappedTransport{otherwise}, true
+	case *http.Client:
+		if t == nil {
+			return cappedTransport{otherwise}, true
+		}
+		c := *t
+		c.CheckRedirect = noRedirects
+		_, known := t.Transport.(*http.Transport)
+		return cappedTransport{&c}, known || t.Transport == nil
+	default:
+		return cappedTransport{t}, false
+	}
 }
 
 // cappedTransport reads at most maxBody of each answer, and lets no text of its errors through.

@@ -1,26 +1,157 @@
 package managedid
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
 const nameWorkloadIdentity = "WorkloadIdentityCredential"
 
-// workloadIdentityLink reports what the webhook of Kubernetes' workload identity configures. It is meant to be used
-// when AZURE_FEDERATED_TOKEN_FILE, which only it reads, is set. The tenant of the options replaces AZURE_TENANT_ID.
-func workloadIdentityLink(tenantID string) azcore.TokenCredential {
-	if os.Getenv("AZURE_FEDERATED_TOKEN_FILE") == "" {
-		return notConfigured(nameWorkloadIdentity, "AZURE_FEDERATED_TOKEN_FILE is not set")
+// WorkloadIdentityCredentialOptions are the options of NewWorkloadIdentityCredential.
+type WorkloadIdentityCredentialOptions struct {
+	// ClientOptions configures the pipeline; see ClientSecretCredentialOptions.
+	azcore.ClientOptions
+	// AdditionallyAllowedTenants are tenants, besides the credential's own, whose tokens a request may name; "*" means
+	// all. Zero means none.
+	AdditionallyAllowedTenants []string
+	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
+	// Transport, policies or retry options.
+	Cache *TokenCache
+	// ClientID is that of the application or the user-assigned managed identity. Zero means the value of AZURE_CLIENT_ID.
+	ClientID string
+	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
+	DisableInstanceDiscovery bool
+	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	Logger *slog.Logger
+	// TenantID is the tenant's ID or a domain name of it. Zero means the value of AZURE_TENANT_ID.
+	TenantID string
+	// TokenFilePath is the path of the file with the service account's token. Zero means the value of
+	// AZURE_FEDERATED_TOKEN_FILE.
+	TokenFilePath string
+}
+
+// WorkloadIdentityCredential gets tokens for the identity that a Kubernetes service account is federated with: on AKS,
+// where the webhook of workload identity sets the variables, and on any other cluster. The token file is read at each
+// exchange, never at a cache hit, since the cluster replaces it while the program runs. GetToken is that of
+// [ClientSecretCredential]. It is safe for concurrent use.
+type WorkloadIdentityCredential struct {
+	*credential
+}
+
+var _ azcore.TokenCredential = (*WorkloadIdentityCredential)(nil)
+
+// NewWorkloadIdentityCredential makes a credential for the identity of a pod. Pass nil for defaults. It neither sends
+// nor reads anything. Where no token file is named, the error is a *CredentialUnavailableError; any other error says what
+// is missing or wrong.
+func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (*WorkloadIdentityCredential, error) {
+	var o WorkloadIdentityCredentialOptions
+	if options != nil {
+		o = *options
 	}
-	needed := []string{"AZURE_CLIENT_ID"}
+	path, named := o.TokenFilePath, "TokenFilePath"
+	if path == "" {
+		path, named = os.Getenv("AZURE_FEDERATED_TOKEN_FILE"), "AZURE_FEDERATED_TOKEN_FILE"
+	}
+	if path == "" {
+		return nil, notConfigured(nameWorkloadIdentity, named+" is not set")
+	}
+	clientID, tenantID := cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID"))
+	var missing []string
+	if clientID == "" {
+		missing = append(missing, "AZURE_CLIENT_ID")
+	}
 	if tenantID == "" {
-		needed = append(needed, "AZURE_TENANT_ID")
+		missing = append(missing, "AZURE_TENANT_ID")
 	}
-	if missing := unset(needed...); len(missing) > 0 {
-		return misconfigured(nameWorkloadIdentity, "AZURE_FEDERATED_TOKEN_FILE is set, but not "+strings.Join(missing, " and "))
+	if len(missing) > 0 {
+		return nil, errors.New(nameWorkloadIdentity + ": " + named + " is set, but not " + strings.Join(missing, " and "))
 	}
-	return misconfigured(nameWorkloadIdentity, "it is configured, but this version can't exchange the federated token yet")
+	c, err := newEntraCredential(nameWorkloadIdentity, entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
+		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, fileProof(path))
+	if err != nil {
+		return nil, err
+	}
+	return &WorkloadIdentityCredential{c}, nil
+}
+
+// fileProof is the assertion in a file that is replaced while the program runs.
+func fileProof(path string) proof {
+	return proof{
+		identity:  fmt.Sprintf("file %q", path),
+		parameter: assertionParameter,
+		read:      func(ctx context.Context) (string, error) { return awaitTokenFile(ctx, path) },
+		age: func() string {
+			info, err := os.Stat(path)
+			if err != nil {
+				return ""
+			}
+			return fmt.Sprintf(": the token file was written %s ago, and has to be replaced before its token expires",
+				max(0, time.Since(info.ModTime())).Round(time.Second))
+		},
+	}
+}
+
+// awaitTokenFile reads the file, and for three seconds again where it is missing or empty: it may be in the middle of its
+// replacement.
+func awaitTokenFile(ctx context.Context, path string) (string, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		assertion, err := readTokenFile(path)
+		passing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmpty)
+		if !passing || pause > 2*time.Second || ctx.Err() != nil {
+			return assertion, err
+		}
+		wait(ctx, nil, nil, time.Now().Add(pause))
+	}
+}
+
+var errEmpty = errors.New("it is empty")
+
+// maxTokenFile is more than an HTTP endpoint takes; a service account's token has about 1 KiB.
+const maxTokenFile = 64 << 10
+
+func readTokenFile(path string) (string, error) {
+	content, err := readRegular(path, maxTokenFile)
+	assertion := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if err == nil && strings.TrimSpace(assertion) == "" {
+		err = errEmpty
+	}
+	if err != nil {
+		return "", fmt.Errorf("the token file %s can't be used: %w", path, err)
+	}
+	return assertion, nil
+}
+
+// readRegular reads a file of at most limit bytes. It opens nothing else than a file, since a pipe would wait for a writer.
+// Its errors don't name the file.
+func readRegular(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.Open(path)
+	}
+	var content []byte
+	if err == nil {
+		defer f.Close()
+		content, err = io.ReadAll(io.LimitReader(f, limit+1))
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	if int64(len(content)) > limit {
+		err = fmt.Errorf("it is larger than %d bytes", limit)
+	}
+	return content, err
 }

@@ -1,6 +1,7 @@
-// Package managedidtest emulates the endpoints from which a program on an Azure host gets the tokens of its managed
-// identity, in the manner of net/http/httptest: the metadata service of virtual machines (IMDS), and the endpoint of App
-// Service, Functions and Container Apps.
+// Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
+// net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
+// Apps, and Entra itself, which sells tokens to applications for a client secret or, as in a pod of Kubernetes with workload
+// identity, for the token of a service account.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
@@ -9,6 +10,11 @@
 //	srv.Setenv(t, managedidtest.AppService)
 //	// … the code under test asks for a token …
 //	require.Len(t, srv.Requests(), 1)
+//
+// Entra's endpoints are there over TLS only; [Server.Client] trusts their certificate:
+//
+//	srv.Setenv(t, managedidtest.Workload) // with a token file, which Emulator.NewTokenFile makes and rotates
+//	options.Transport = srv.Client()
 //
 // [New] makes an emulator without sockets and goroutines. It is a transport for Azure SDK clients and for net/http, and
 // works inside testing/synctest bubbles, where its delays, limits and expiries follow the bubble's clock:
@@ -21,24 +27,15 @@
 package managedidtest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Endpoint names one emulated endpoint. In a [Fault], zero means any of them.
-type Endpoint string
-
-// The endpoints and their paths. A trailing slash, and other case, is accepted in each.
-const (
-	IMDS       Endpoint = "imds"       // /metadata/identity/oauth2/token
-	AppService Endpoint = "appservice" // /msi/token
-	Keys       Endpoint = "keys"       // /discovery/keys, the public keys of the tokens as a JSON Web Key Set
-)
-
 // Options configure an emulator. Nil, and every zero field, mean the defaults.
 type Options struct {
-	// TenantID is the tenant of all identities. Zero: a fixed made-up GUID.
+	// TenantID is the tenant of all identities and applications. Zero: a fixed made-up GUID.
 	TenantID string
 
 	// SystemAssigned is the host's system-assigned identity. Zero: one with made-up IDs.
@@ -50,11 +47,18 @@ type Options struct {
 	// UserAssigned are the host's user-assigned identities. Zero: none.
 	UserAssigned []Identity
 
+	// Applications are registered in Entra. Zero: one with made-up values.
+	Applications []Application
+
+	// OtherTenants are tenants besides TenantID in which the applications have a service principal too. Zero: none.
+	OtherTenants []string
+
 	// TokenLifetime is the life of a new token, in whole seconds. Zero: one hour. A negative one makes tokens that have
 	// expired already.
 	TokenLifetime time.Duration
 
-	// Addr is the TCP address that a [Server] listens on; [New] ignores it. Zero: "127.0.0.1:0", any free port.
+	// Addr is the TCP address that a [Server] listens on in clear; [New] ignores it. Over TLS it listens on any free port of
+	// the same host. Zero: "127.0.0.1:0", any free port.
 	Addr string
 
 	// OnRequest is called for each request that is logged, in the goroutine that serves it, when its answer is known and
@@ -68,23 +72,33 @@ type Emulator struct {
 	// URL is scheme and host, without a trailing slash.
 	URL string
 
+	// AuthorityHost is Entra's address, with a slash at the end: "https://login.microsoftonline.com/", or that of a [Server].
+	AuthorityHost string
+
 	s *state
 }
 
-// state is behind a pointer so that printing an Emulator shows neither secret nor tokens.
+// Format prints the addresses alone for every verb of package fmt: no secret, no token, no log.
+func (e Emulator) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s %s}", e.URL, e.AuthorityHost) }
+
+// state is all that an Emulator keeps to itself.
 type state struct {
-	options   Options
-	system    *Identity // nil: none
-	users     []Identity
-	tokens    tokenCache
+	options Options
+	system  *Identity // nil: none
+	users   []Identity
+	tokens  tokenCache
+
+	applications []Application
+
 	refusal   func() // called after faults have changed; nil without sockets
 	listening bool   // whether refusing is the listener's part, set before the first request
 
-	mu     sync.Mutex // guards all below
-	secret string
-	log    []*Request
-	faults []*fault
-	limits limiter
+	mu        sync.Mutex // guards all below
+	secret    string
+	tokenFile string // the last one's path; zero: none was made
+	log       []*Request
+	faults    []*fault
+	limits    limiter
 }
 
 // New makes an emulator without sockets. Its URL is that of the real metadata service; no request leaves the process.
@@ -101,11 +115,13 @@ func New(o *Options) *Emulator {
 		s.system = &system
 	}
 	s.users = userAssigned(s.options.UserAssigned)
+	s.applications = applications(s.options.Applications)
+	s.options.OtherTenants = slices.Clone(s.options.OtherTenants)
 	s.tokens = newTokenCache(s.options.TenantID, s.options.TokenLifetime)
-	return &Emulator{URL: "http://169.254.169.254", s: s}
+	return &Emulator{URL: "http://169.254.169.254", AuthorityHost: "https://login.microsoftonline.com/", s: s}
 }
 
-// TenantID returns the tenant of all identities.
+// TenantID returns the tenant of all identities and applications.
 func (e *Emulator) TenantID() string { return e.s.options.TenantID }
 
 // SystemAssigned returns the system-assigned identity with all its IDs, or the zero Identity if there is none.
@@ -118,6 +134,15 @@ func (e *Emulator) SystemAssigned() Identity {
 
 // UserAssigned returns the user-assigned identities with all their IDs, in the order of [Options].
 func (e *Emulator) UserAssigned() []Identity { return slices.Clone(e.s.users) }
+
+// Applications returns the applications with all their values, in the order of [Options].
+func (e *Emulator) Applications() []Application {
+	all := slices.Clone(e.s.applications)
+	for i, a := range all {
+		all[i] = a.clone()
+	}
+	return all
+}
 
 // JWKSURL returns the address of the tokens' public keys.
 func (e *Emulator) JWKSURL() string { return e.URL + "/" + keysPath }

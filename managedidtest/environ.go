@@ -1,5 +1,10 @@
 package managedidtest
 
+import (
+	"os"
+	"slices"
+)
+
 // variables are those that identity libraries read to find a credential.
 var variables = [...]string{
 	"AZURE_ADDITIONALLY_ALLOWED_TENANTS",
@@ -29,33 +34,63 @@ var variables = [...]string{
 	"MSI_SECRET",
 }
 
-// Environ returns the environment variables of a host with that token endpoint, [IMDS] or [AppService]. Every other
-// variable that identity libraries read is in it with an empty value, which counts as unset, so that the environment of
-// the machine does not matter. Any other endpoint means a host without one: all values are empty. The value of
-// IDENTITY_HEADER is a secret.
-func (e *Emulator) Environ(host Endpoint) map[string]string {
+// Environ returns the environment variables of a host that is [IMDS], [AppService], [EntraSecret] or [Workload], or several
+// of them. Every other variable that identity libraries read is in it with an empty value, which counts as unset, so that the
+// environment of the machine does not matter. Any other endpoint, or none, means a host without a token endpoint: all values
+// are empty. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
+//
+// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
+// last [Emulator.NewTokenFile], empty if there was none.
+func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	env := make(map[string]string, len(variables))
 	for _, name := range variables {
 		env[name] = ""
 	}
-	switch host {
-	case IMDS:
-		env["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = e.URL
-	case AppService:
-		env["IDENTITY_ENDPOINT"] = e.URL + "/" + appServicePath
-		env["IDENTITY_HEADER"] = e.s.currentSecret()
+	for _, host := range hosts {
+		switch host {
+		case IMDS:
+			env["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = e.URL
+		case AppService:
+			env["IDENTITY_ENDPOINT"] = e.URL + "/" + appServicePath
+			env["IDENTITY_HEADER"] = e.s.currentSecret()
+		case EntraSecret:
+			e.entraEnviron(env)
+			env["AZURE_CLIENT_SECRET"] = e.s.applications[0].firstSecret()
+		case Workload:
+			e.entraEnviron(env)
+			env["AZURE_FEDERATED_TOKEN_FILE"] = e.s.lastTokenFile()
+		}
 	}
 	return env
 }
 
-// Setenv sets the variables of [Emulator.Environ] for the rest of the test. A *testing.T is such a t.
+func (e *Emulator) entraEnviron(env map[string]string) {
+	env["AZURE_AUTHORITY_HOST"] = e.AuthorityHost
+	env["AZURE_CLIENT_ID"] = e.s.applications[0].ClientID
+	env["AZURE_TENANT_ID"] = e.s.options.TenantID
+}
+
+// Setenv sets the variables of [Emulator.Environ] for the rest of the test, and removes those that are empty there, since
+// some libraries take an empty variable for a set one. For [Workload] it makes a token file in a
+// directory of the test, unless the last one that was made is still there. A *testing.T is such a t.
 func (e *Emulator) Setenv(t interface {
 	Helper()
 	Setenv(key, value string)
-}, host Endpoint) {
+	TempDir() string
+}, hosts ...Endpoint) {
 	t.Helper()
-	for name, value := range e.Environ(host) {
-		t.Setenv(name, value)
+	if slices.Contains(hosts, Workload) {
+		if _, err := os.Stat(e.s.lastTokenFile()); err != nil {
+			if _, err := e.NewTokenFile(t.TempDir(), nil); err != nil {
+				panic("managedidtest: " + err.Error())
+			}
+		}
+	}
+	for name, value := range e.Environ(hosts...) {
+		t.Setenv(name, value) // restores the old value after the test, also if there was none
+		if value == "" {
+			os.Unsetenv(name)
+		}
 	}
 }
 
@@ -72,4 +107,10 @@ func (s *state) currentSecret() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.secret
+}
+
+func (s *state) lastTokenFile() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokenFile
 }

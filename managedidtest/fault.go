@@ -35,9 +35,10 @@ type Fault struct {
 	// Reset resets the connection after the request was read. There is no answer then.
 	Reset bool
 
-	// Refused refuses connections. On a [Server] it holds for the whole address, whatever the Endpoint: established
-	// connections are closed too, Count and Delay are ignored, and the server listens again on the same address after For
-	// or ClearFaults. In [Emulator.Do] it is per request, by path. Refused connections are not logged.
+	// Refused refuses connections. On a [Server] it holds for a whole address, the one that the Endpoint is at: that of
+	// AuthorityHost for Entra and Discovery, that of URL for any other, both for none. Established connections are closed
+	// too, Count and Delay are ignored, and the server listens again on the same address after For or ClearFaults. In
+	// [Emulator.Do] it is per request, by path. Refused connections are not logged.
 	Refused bool
 }
 
@@ -47,9 +48,12 @@ type fault struct {
 	left  int       // requests; meaningful if Count is not zero
 }
 
-// Inject adds a fault. It panics if a field is negative, or if Status is neither zero nor from 200 to 599. On a [Server],
-// when Inject returns, connections are refused that shall be.
+// Inject adds a fault. It panics if a field is negative, if Status is neither zero nor from 200 to 599, or if Endpoint is a
+// host. On a [Server], when Inject returns, connections are refused that shall be.
 func (e *Emulator) Inject(f Fault) {
+	if f.Endpoint == EntraSecret || f.Endpoint == Workload {
+		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; Entra is")
+	}
 	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		panic(fmt.Sprintf("managedidtest: invalid Fault: Count %d, For %v, Delay %v, Status %d", f.Count, f.For, f.Delay, f.Status))
 	}
@@ -112,12 +116,13 @@ func (s *state) refused(at Endpoint) (time.Duration, bool) {
 	return f.Delay, true
 }
 
-// refusedUntil reports whether a listener has to be closed now, and until when; a zero time means until ClearFaults.
-func (s *state) refusedUntil(now time.Time) (until time.Time, refused bool) {
+// refusedUntil reports whether the listener with TLS, or the one without, has to be closed now, and until when; a zero time
+// means until ClearFaults.
+func (s *state) refusedUntil(now time.Time, secure bool) (until time.Time, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.faults {
-		if !f.Refused || !f.inForce(now) {
+		if !f.Refused || !f.inForce(now) || f.Endpoint != "" && f.Endpoint.secure() != secure {
 			continue
 		}
 		if f.until.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -60,10 +61,13 @@ func newGet(t *testing.T, e *Emulator, to Endpoint, query ...string) *http.Reque
 	return req
 }
 
-// send returns the answer's status, headers and body.
-func send(t *testing.T, via interface {
+// doer is an Emulator or an http.Client.
+type doer interface {
 	Do(*http.Request) (*http.Response, error)
-}, req *http.Request) (int, http.Header, string) {
+}
+
+// send returns the answer's status, headers and body.
+func send(t *testing.T, via doer, req *http.Request) (int, http.Header, string) {
 	t.Helper()
 	resp, err := via.Do(req)
 	require.NoError(t, err)
@@ -88,4 +92,76 @@ func status(t *testing.T, e *Emulator) int {
 	t.Helper()
 	status, _, _ := send(t, e, newGet(t, e, IMDS))
 	return status
+}
+
+// newExchange makes a good request to Entra, with the first application's secret. The form is given as "name=value"; a name
+// without a value is removed.
+func newExchange(t *testing.T, e *Emulator, form ...string) *http.Request {
+	t.Helper()
+	app := e.Applications()[0]
+	f := url.Values{"grant_type": {"client_credentials"}, "client_id": {app.ClientID}, "scope": {vault + "/.default"}}
+	if len(app.Secrets) > 0 {
+		f.Set("client_secret", app.Secrets[0].Value)
+	}
+	for _, p := range form {
+		name, value, found := strings.Cut(p, "=")
+		if f.Del(name); found {
+			f.Set(name, value)
+		}
+	}
+	return newPost(t, e.AuthorityHost+e.TenantID()+"/oauth2/v2.0/token", f)
+}
+
+func newPost(t *testing.T, target string, form url.Values) *http.Request {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, target, strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	return req
+}
+
+// withAssertion is the form of a request with an assertion instead of the secret.
+func withAssertion(raw string) []string {
+	return []string{"client_secret", "client_assertion_type=" + jwtBearer, "client_assertion=" + raw}
+}
+
+// newTokenFile makes a token file in a directory of its own.
+func newTokenFile(t *testing.T, e *Emulator, o *TokenFileOptions) *TokenFile {
+	t.Helper()
+	f, err := e.NewTokenFile(t.TempDir(), o)
+	require.NoError(t, err)
+	return f
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// buy sends a request to Entra that must succeed, and returns the token.
+func buy(t *testing.T, e *Emulator, form ...string) string {
+	t.Helper()
+	return tokenIn(t, e, newExchange(t, e, form...))
+}
+
+func tokenIn(t *testing.T, via doer, req *http.Request) string {
+	t.Helper()
+	code, _, body := send(t, via, req)
+	require.Equal(t, 200, code)
+	var a entraToken
+	require.NoError(t, json.Unmarshal([]byte(body), &a))
+	return a.AccessToken
+}
+
+// refused sends a request that Entra must refuse, and returns its error and the answer's status.
+func refused(t *testing.T, e *Emulator, req *http.Request) (entraError, int) {
+	t.Helper()
+	code, header, body := send(t, e, req)
+	require.Greater(t, code, 399)
+	var p entraError
+	require.NoError(t, json.Unmarshal([]byte(body), &p))
+	require.Equal(t, header.Get("X-Ms-Request-Id"), p.TraceID)
+	return p, code
 }

@@ -2,10 +2,22 @@ package managedidtest
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
 )
+
+// port is one address of a host. host.mu guards what changes.
+type port struct {
+	addr   string      // of the first listener, so that later ones are the same
+	config *tls.Config // nil: in clear
+
+	serving *serving // nil: refusing
+	timer   *time.Timer
+}
+
+func (p *port) secure() bool { return p.config != nil }
 
 // serving is one listener's life.
 type serving struct {
@@ -15,65 +27,71 @@ type serving struct {
 	done     chan struct{}      // closed when no more connections are accepted
 }
 
-// update makes the listener follow the faults in force.
+// update makes the listeners follow the faults in force.
 func (h *host) update() {
+	for _, p := range h.ports {
+		h.updatePort(p)
+	}
+}
+
+func (h *host) updatePort(p *port) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stopTimer()
+	h.stopTimer(p)
 	if h.closed {
 		return
 	}
 	now := time.Now()
-	until, refused := h.state.refusedUntil(now)
+	until, refused := h.state.refusedUntil(now, p.secure())
 	if refused {
-		h.refuse()
+		p.refuse()
 		if !until.IsZero() {
-			h.startTimer(until.Sub(now))
+			h.startTimer(p, until.Sub(now))
 		}
 		return
 	}
-	if h.serving != nil {
+	if p.serving != nil {
 		return
 	}
-	l, err := net.Listen("tcp", h.addr)
+	l, err := net.Listen("tcp", p.addr)
 	if err != nil { // somebody else has the port for the moment
-		h.startTimer(10 * time.Millisecond)
+		h.startTimer(p, 10*time.Millisecond)
 		return
 	}
-	h.serving = h.serve(l)
+	p.serving = h.serve(l, p.config)
 }
 
-// startTimer has update called again. The caller holds mu.
-func (h *host) startTimer(after time.Duration) {
+// startTimer has updatePort called again. The caller holds mu.
+func (h *host) startTimer(p *port, after time.Duration) {
 	h.work.Add(1)
-	h.timer = time.AfterFunc(after, func() {
+	p.timer = time.AfterFunc(after, func() {
 		defer h.work.Done()
-		h.update()
+		h.updatePort(p)
 	})
 }
 
 // stopTimer ends the timer, unless its function has begun and does so itself. The caller holds mu.
-func (h *host) stopTimer() {
-	if h.timer != nil && h.timer.Stop() {
+func (h *host) stopTimer(p *port) {
+	if p.timer != nil && p.timer.Stop() {
 		h.work.Done()
 	}
-	h.timer = nil
+	p.timer = nil
 }
 
-// refuse closes the listener and all connections. The caller holds mu.
-func (h *host) refuse() {
-	if h.serving == nil {
+// refuse closes the listener and all connections. The caller holds the host's mu.
+func (p *port) refuse() {
+	if p.serving == nil {
 		return
 	}
-	h.serving.cancel()
-	h.serving.listener.Close()
-	<-h.serving.done // from now on http.Server knows all connections
-	h.serving.http.Close()
-	h.serving = nil
+	p.serving.cancel()
+	p.serving.listener.Close()
+	<-p.serving.done // from now on http.Server knows all connections
+	p.serving.http.Close()
+	p.serving = nil
 }
 
 // serve accepts connections in a goroutine.
-func (h *host) serve(l net.Listener) *serving {
+func (h *host) serve(l net.Listener, config *tls.Config) *serving {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &serving{listener: l, cancel: cancel, done: make(chan struct{})}
 	in.http = &http.Server{
@@ -87,6 +105,9 @@ func (h *host) serve(l net.Listener) *serving {
 				h.work.Done()
 			}
 		},
+	}
+	if config != nil {
+		l = tls.NewListener(l, config) // which keeps to HTTP/1.1, so that a connection can be reset
 	}
 	go func() {
 		defer close(in.done)

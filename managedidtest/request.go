@@ -1,11 +1,10 @@
 package managedidtest
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,8 +18,9 @@ type Request struct {
 	Path     string
 	Query    url.Values
 	Header   http.Header // as received, with the secret if one was sent
+	Form     url.Values  // of a POST's body, with the secret or assertion if one was sent; nil: none
 	Resource string      // for which a token was asked
-	Identity string      // the client ID of the identity that answered; zero: none did
+	Identity string      // the client ID of the identity or application that got a token; zero: none did
 	Status   int         // zero: not answered yet, or never: the connection was reset, or the client had left
 	Fault    bool        // an injected fault had a part in the answer
 }
@@ -33,7 +33,7 @@ func (r Request) String() string {
 		fmt.Fprintf(&b, " resource=%s", clean(r.Resource))
 	}
 	for _, selector := range selectors {
-		if v := r.Query.Get(selector); v != "" {
+		if v := cmp.Or(r.Query.Get(selector), r.Form.Get(selector)); v != "" {
 			fmt.Fprintf(&b, " %s=%s", selector, clean(v))
 		}
 	}
@@ -57,11 +57,19 @@ func (r Request) GoString() string { return r.String() }
 func (r *Request) clone() Request {
 	c := *r
 	c.Header = r.Header.Clone()
-	c.Query = maps.Clone(r.Query)
-	for k, v := range c.Query {
-		c.Query[k] = slices.Clone(v)
-	}
+	c.Query = clone(r.Query)
+	c.Form = clone(r.Form)
 	return c
+}
+
+func clone(v url.Values) url.Values { return url.Values(http.Header(v).Clone()) }
+
+// requested returns the resource in a request's query or in the scope of its form.
+func requested(query, form url.Values) string {
+	if scopes := resourceScopes(form.Get("scope")); len(scopes) > 0 {
+		return strings.TrimSuffix(scopes[0], "/.default")
+	}
+	return query.Get("resource")
 }
 
 // clean keeps a value on its line.

@@ -1,9 +1,12 @@
 package managedidtest
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -70,6 +73,9 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 		{"03:04:05.006 GET /msi/token resource=https://vault.azure.net client_id=c 200 identity=c",
 			Request{Method: "GET", Path: "/msi/token", Query: url.Values{"client_id": {"c"}, "x": {"secret"}}, Resource: vault, Identity: "c", Status: 200}},
 		{"03:04:05.006 GET /msi/token no answer (fault)", Request{Method: "GET", Path: "/msi/token", Fault: true}},
+		{"03:04:05.006 POST /T/oauth2/v2.0/token resource=https://vault.azure.net client_id=c 401", Request{Method: "POST", Path: "/T/oauth2/v2.0/token",
+			Form:     url.Values{"client_id": {"c"}, "client_secret": {"secret"}, "client_assertion": {"secret"}, "scope": {"secret"}},
+			Resource: vault, Status: 401}},
 		{"03:04:05.006 G?T /a%0Ab resource=c??d mi_res_id=e?f 404",
 			Request{Method: "G\nT", Path: "/a\nb", Query: url.Values{"mi_res_id": {"e\x1bf"}}, Resource: "c\u2028\rd", Status: 404}},
 	}
@@ -83,16 +89,63 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 }
 
 func TestEmulator_printsNoSecret(t *testing.T) {
-	srv := newServer(t, nil)
-	secret := srv.Environ(AppService)["IDENTITY_HEADER"]
+	options := &Options{Applications: []Application{{Secrets: []Secret{{Value: "a secret"}, {Value: "a secret", Expires: time.Now()}}}}}
+	srv := newServer(t, options)
+	secrets := []string{srv.Environ(AppService)["IDENTITY_HEADER"], "a secret", "eyJ"}
+	f := newTokenFile(t, srv.Emulator, nil)
 	getToken(t, srv.Emulator, AppService)
-	for _, verb := range []string{"%v", "%+v", "%#v"} {
-		for _, v := range []any{srv, *srv, srv.Emulator, *srv.Emulator} {
-			printed := fmt.Sprintf(verb, v)
-			require.NotContains(t, printed, secret)
-			require.NotContains(t, printed, "eyJ")
+	buy(t, srv.Emulator)
+	buy(t, srv.Emulator, withAssertion(read(t, f.Path))...)
+	apps := srv.Applications()
+	printed := map[string]string{}
+	for _, v := range []any{
+		srv, *srv, srv.Emulator, *srv.Emulator, srv.Requests(), srv.Requests()[1], &srv.Requests()[2], options, *options,
+		apps, apps[0], &apps[0], apps[0].Secrets, apps[0].Secrets[0], &apps[0].Secrets[1], f,
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+			printed[fmt.Sprintf("%T with %s", v, verb)] = fmt.Sprintf(verb, v)
 		}
 	}
+	for _, verb := range []string{"%q", "%x", "%d"} {
+		printed[verb] = fmt.Sprintf(verb, apps) + fmt.Sprintf(verb, *srv)
+	}
+	b, err := json.Marshal(options.Applications)
+	require.NoError(t, err)
+	printed["JSON"] = string(b)
+	for what, text := range printed {
+		for i, secret := range secrets {
+			require.False(t, strings.Contains(text, secret), "secret %d, %s", i, what)
+			require.False(t, strings.Contains(text, hex.EncodeToString([]byte(secret))), "secret %d, %s", i, what)
+		}
+	}
+	require.Equal(t, "{"+srv.URL+" "+srv.AuthorityHost+"}", fmt.Sprint(srv))
+	require.Equal(t, "{***}", fmt.Sprint(apps[0].Secrets[0]))
+	require.Equal(t, "{*** until 2026-01-02T03:04:05Z}", fmt.Sprint(Secret{"x", time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}))
+}
+
+func TestRequests_logAnExchange(t *testing.T) {
+	e := New(nil)
+	app := e.Applications()[0]
+	req := newExchange(t, e, "scope=https://a.example//.default openid")
+	tokenIn(t, e, req)
+	r := e.Requests()[0]
+	require.Equal(t, Entra, r.Endpoint)
+	require.Equal(t, "https://a.example/", r.Resource)
+	require.Equal(t, app.ClientID, r.Identity)
+	require.True(t, r.Form.Get("client_secret") == app.Secrets[0].Value)
+	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} POST /`+e.TenantID()+`/oauth2/v2\.0/token resource=https://a\.example/ client_id=`+
+		app.ClientID+` 200 identity=`+app.ClientID+`$`, r.String())
+	r.Form["client_id"][0] = "changed"
+	require.Equal(t, app.ClientID, e.Requests()[0].Form.Get("client_id"))
+
+	for _, form := range [][]string{{"scope"}, {"scope=openid"}} {
+		send(t, e, newExchange(t, e, form...))
+	}
+	send(t, e, newPost(t, e.URL+"/x", url.Values{"a": {"b"}}))
+	log := e.Requests()
+	require.Empty(t, log[1].Resource)
+	require.Empty(t, log[2].Resource)
+	require.Equal(t, url.Values{"a": {"b"}}, log[3].Form, "that of any POST")
 }
 
 func TestEmulator_isSafeForConcurrentUse(t *testing.T) {

@@ -1,17 +1,10 @@
 package managedidtest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -26,7 +19,7 @@ import (
 func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
 	r := &resource{tenant: s.TenantID(), audience: audience, next: next, keys: &keySet{client: s.host.client, url: s.JWKSURL()}}
 	srv := httptest.NewUnstartedServer(r)
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue()}}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue(nil)}}
 	srv.StartTLS()
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
@@ -82,63 +75,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v)
-}
-
-// authority is the certificate authority of one Server.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority() *authority {
-	a := &authority{key: newKey()}
-	template := certificate(1, "managedidtest CA")
-	template.IsCA, template.BasicConstraintsValid = true, true
-	template.KeyUsage = x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err == nil {
-		a.certificate, err = x509.ParseCertificate(der)
-	}
-	if err != nil {
-		panic("managedidtest: " + err.Error())
-	}
-	return a
-}
-
-// issue makes a certificate for loopback.
-func (a *authority) issue() tls.Certificate {
-	key := newKey()
-	template := certificate(time.Now().UnixNano(), "localhost")
-	template.DNSNames = []string{"localhost"}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
-	if err != nil {
-		panic("managedidtest: " + err.Error())
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func (a *authority) client() *http.Client {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-}
-
-func newKey() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic("managedidtest: " + err.Error())
-	}
-	return key
-}
-
-func certificate(serial int64, name string) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(serial),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().AddDate(1, 0, 0),
-	}
 }

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// usualHeader returns the headers that an endpoint sends with every answer: recorded for IMDS, from
+// usualHeader returns the headers that an endpoint sends with every answer: recorded for IMDS and Entra, from
 // github.com/Azure/azure-sdk-for-net issue 43691 for App Service.
 func usualHeader(of Endpoint) http.Header {
 	h := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
@@ -21,8 +21,23 @@ func usualHeader(of Endpoint) http.Header {
 		h.Set("X-Ms-Request-Id", newGUID())
 	case AppService:
 		h.Set("Server", "Kestrel")
+	case Entra:
+		h.Set("Cache-Control", "no-store, no-cache")
+		h.Set("Expires", "-1")
+		h.Set("Pragma", "no-cache")
+		entraHeader(h)
+	case Discovery:
+		h.Set("Cache-Control", "max-age=86400, private")
+		entraHeader(h)
 	}
 	return h
+}
+
+func entraHeader(h http.Header) {
+	h.Set("P3P", `CP="DSP CUR OTPi IND OTRi ONL FIN"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Ms-Ests-Server", "2.1.15049.4 - EUS ProdSlices")
+	h.Set("X-Ms-Request-Id", newGUID())
 }
 
 // jsonAnswer has v as its body, without escapes for HTML and without a newline at the end.
@@ -31,7 +46,7 @@ func jsonAnswer(status int, of Endpoint, v any) answer {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic("managedidtest: " + err.Error()) // all v are structs and maps of strings
+		panic("managedidtest: " + err.Error()) // all v are structs of strings, integers and the like
 	}
 	return answer{status: status, header: usualHeader(of), body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}
 }
@@ -44,8 +59,10 @@ func emptyAnswer(status int, of Endpoint) answer {
 }
 
 // notGET is the answer to a method other than GET, with the body of a or none.
-func notGET(a answer) answer {
-	a.header.Set("Allow", http.MethodGet)
+func notGET(a answer) answer { return notAllowed(http.MethodGet, a) }
+
+func notAllowed(allowed string, a answer) answer {
+	a.header.Set("Allow", allowed)
 	return a
 }
 

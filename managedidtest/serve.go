@@ -3,22 +3,18 @@ package managedidtest
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"maps"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
-)
-
-const (
-	imdsPath       = "metadata/identity/oauth2/token"
-	appServicePath = "msi/token"
-	keysPath       = "discovery/keys"
 )
 
 // answer is what goes back to the client.
@@ -35,29 +31,19 @@ var errReset = errors.New("connection reset")
 // turn is a request under way.
 type turn struct {
 	request   *http.Request
-	entry     *Request // in the log; guarded by state.mu
+	form      url.Values // of a POST's body
+	entry     *Request   // in the log; guarded by state.mu
 	endpoint  Endpoint
 	admitted  bool // holds a slot of the limiter
 	throttled bool
 	fault     *Fault // nil: none
 }
 
-func endpointOf(r *http.Request) Endpoint {
-	switch strings.ToLower(strings.Trim(r.URL.Path, "/")) {
-	case imdsPath:
-		return IMDS
-	case appServicePath:
-		return AppService
-	case keysPath:
-		return Keys
-	}
-	return ""
-}
-
-// ServeHTTP answers a request to any of the endpoints, also one with an absolute-form target, as proxies get it; 404 to
-// other paths. A Refused fault, which a handler cannot bring about, resets the connection, unless the server is a [Server].
+// ServeHTTP answers a request to any of the endpoints: to Entra's if it came over TLS, to the others if it did not, also one
+// with an absolute-form target, as proxies get it; 404 to other paths. A Refused fault, which a handler cannot bring about,
+// resets the connection, unless the server is a [Server].
 func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a, err := e.s.answer(r)
+	a, err := e.s.answer(r, r.TLS != nil)
 	if err != nil {
 		reset(w)
 		return
@@ -75,14 +61,20 @@ func reset(w http.ResponseWriter) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	raw := conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
+	raw.Close() // without TLS's farewell
 	conn.Close()
 }
 
-// Do answers a request without sockets, whatever its host. It returns the errors of a connection for the faults that break
-// one, and that of the request's context if it ends first. It follows no redirect.
+// Do answers a request without sockets, whatever its host; Entra's endpoints are those with the scheme https. It returns the
+// errors of a connection for the faults that break one, and that of the request's context if it ends first. It follows no
+// redirect.
 func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer r.Body.Close()
@@ -91,7 +83,8 @@ func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if delay, ok := e.s.refused(endpointOf(r)); ok {
+	secure := r.URL.Scheme == "https"
+	if delay, ok := e.s.refused(endpointOf(r, secure)); ok {
 		if err := wait(ctx, delay); err != nil {
 			return nil, err
 		}
@@ -101,7 +94,7 @@ func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	if trace != nil && trace.GotConn != nil {
 		trace.GotConn(httptrace.GotConnInfo{})
 	}
-	a, err := e.s.answer(r)
+	a, err := e.s.answer(r, secure)
 	if errors.Is(err, errReset) {
 		err = connError("read", "read", r, syscall.ECONNRESET)
 	}
@@ -118,11 +111,8 @@ func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 func (e *Emulator) RoundTrip(r *http.Request) (*http.Response, error) { return e.Do(r) }
 
 // answer is everything from the request that was read to the answer that may be sent.
-func (s *state) answer(r *http.Request) (answer, error) {
-	if r.Body != nil {
-		io.Copy(io.Discard, io.LimitReader(r.Body, 1<<20))
-	}
-	t := s.begin(r)
+func (s *state) answer(r *http.Request, secure bool) (answer, error) {
+	t := s.begin(r, endpointOf(r, secure), readForm(r))
 	a, err := s.run(t)
 	logged := s.end(t, a)
 	if s.options.OnRequest != nil {
@@ -131,12 +121,26 @@ func (s *state) answer(r *http.Request) (answer, error) {
 	return a, err
 }
 
+// readForm reads the body, and returns the fields of a POST's form, as far as they are well-formed.
+func readForm(r *http.Request) url.Values {
+	if r.Body == nil {
+		return nil
+	}
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Method != http.MethodPost || kind != "application/x-www-form-urlencoded" {
+		return nil
+	}
+	form, _ := url.ParseQuery(string(body))
+	return form
+}
+
 // begin logs the request, and settles whether it is admitted and which fault meets it.
-func (s *state) begin(r *http.Request) *turn {
+func (s *state) begin(r *http.Request, at Endpoint, form url.Values) *turn {
 	query := r.URL.Query()
-	t := &turn{request: r, endpoint: endpointOf(r), entry: &Request{
-		Endpoint: endpointOf(r), Method: r.Method, Path: r.URL.Path,
-		Query: query, Header: r.Header.Clone(), Resource: query.Get("resource"),
+	t := &turn{request: r, endpoint: at, form: form, entry: &Request{
+		Endpoint: at, Method: r.Method, Path: r.URL.Path,
+		Query: query, Header: r.Header.Clone(), Form: clone(form), Resource: requested(query, form),
 	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,6 +196,10 @@ func (s *state) normal(t *turn) answer {
 		return s.appService(t.request)
 	case Keys:
 		return jwks(t.request)
+	case Entra:
+		return s.entra(t.request, t.form)
+	case Discovery:
+		return s.discovery(t.request)
 	}
 	return answer{status: http.StatusNotFound, header: http.Header{}}
 }

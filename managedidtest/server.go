@@ -1,15 +1,16 @@
 package managedidtest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"time"
 )
 
-// Server is an [Emulator] that listens.
+// Server is an [Emulator] that listens: in clear at its URL, and over TLS at its AuthorityHost. Its certificate is for
+// localhost, the address that it listens on, and the names of Entra's authority hosts, so that a test can map these to it.
 type Server struct {
 	*Emulator
 
@@ -20,15 +21,13 @@ type Server struct {
 type host struct {
 	handler   http.Handler
 	state     *state
-	addr      string // of the first listener, so that later ones are the same
+	ports     []*port
 	client    *http.Client
 	authority *authority
-	work      sync.WaitGroup // connections, handlers and the timer
+	work      sync.WaitGroup // connections, handlers and timers
 
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // guards all below, and the ports
 	closed    bool
-	serving   *serving // nil: refusing
-	timer     *time.Timer
 	resources []*httptest.Server
 }
 
@@ -47,18 +46,32 @@ func Listen(o *Options) (*Server, error) {
 	if o != nil && o.Addr != "" {
 		addr = o.Addr
 	}
-	l, err := net.Listen("tcp", addr)
+	metadata, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("managedidtest: %w", err)
 	}
+	at := metadata.Addr().(*net.TCPAddr)
+	entra, err := net.Listen("tcp", (&net.TCPAddr{IP: at.IP, Zone: at.Zone}).String())
+	if err != nil {
+		metadata.Close()
+		return nil, fmt.Errorf("managedidtest: %w", err)
+	}
 	e := New(o)
-	e.URL = "http://" + reachable(l.Addr())
-	h := &host{handler: e, state: e.s, addr: l.Addr().String(), authority: newAuthority()}
+	e.URL = "http://" + reachable(at)
+	e.AuthorityHost = "https://" + reachable(entra.Addr()) + "/"
+	h := &host{handler: e, state: e.s, authority: newAuthority()}
 	h.client = h.authority.client()
 	e.s.listening = true
 	e.s.refusal = h.update
-	h.serving = h.serve(l)
+	config := &tls.Config{Certificates: []tls.Certificate{h.authority.issue(at.IP, authorityHosts...)}}
+	h.open(metadata, nil)
+	h.open(entra, config)
 	return &Server{Emulator: e, host: h}, nil
+}
+
+func (h *host) open(l net.Listener, config *tls.Config) {
+	p := &port{addr: l.Addr().String(), config: config, serving: h.serve(l, config)}
+	h.ports = append(h.ports, p)
 }
 
 // reachable replaces an unspecified address, on which a server listens, by a loopback address to dial.
@@ -70,9 +83,14 @@ func reachable(a net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// Client returns a client that trusts the certificates of NewResource, follows redirects like any other, and uses no
-// proxy. [Server.Close] closes its idle connections.
+// Client returns a client that trusts the certificates of Entra's endpoints and of NewResource, follows redirects like any
+// other, and uses no proxy. [Server.Close] closes its idle connections.
 func (s *Server) Client() *http.Client { return s.host.client }
+
+// CertificatePEM returns the certificate of the authority that Client trusts, for a file that a program is told to trust,
+// as by SSL_CERT_FILE (Go, on Unix systems other than macOS; OpenSSL) or NODE_EXTRA_CA_CERTS (Node.js). Its key never
+// leaves the server.
+func (s *Server) CertificatePEM() []byte { return s.host.authority.pem() }
 
 // Close ends the server and those of NewResource, and waits until all their goroutines have ended. Requests under way are
 // cut off. It must not be called from [Options].OnRequest.
@@ -81,8 +99,10 @@ func (s *Server) Close() {
 	h.mu.Lock()
 	h.closed = true
 	resources := h.resources
-	h.stopTimer()
-	h.refuse()
+	for _, p := range h.ports {
+		h.stopTimer(p)
+		p.refuse()
+	}
 	h.mu.Unlock()
 	for _, r := range resources {
 		r.Close()

@@ -56,7 +56,8 @@ func (c *tokenCache) get(id *Identity, resource string, now time.Time) token {
 	key := tokenKey{*id, resource}
 	t, ok := c.tokens[key]
 	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) {
-		t = c.issue(id, resource, now)
+		of := claims{Audience: resource, AppID: id.ClientID, ObjectID: id.ObjectID, ResourceID: id.ResourceID}
+		t = of.issue(c.tenant, c.lifetime, now)
 		c.tokens[key] = t
 	}
 	return t
@@ -76,51 +77,52 @@ type claims struct {
 	TenantID   string `json:"tid"`
 	UniqueID   string `json:"uti"`
 	Version    string `json:"ver"`
-	ResourceID string `json:"xms_mirid"`
+	ResourceID string `json:"xms_mirid,omitempty"`
+
+	// Of an application's alone.
+	Proof        string   `json:"appidacr,omitempty"` // how the application proved itself: 1 a secret, 2 an assertion
+	Capabilities []string `json:"xms_cc,omitempty"`   // of the client, as it said itself
 }
 
-func (c *tokenCache) issue(id *Identity, resource string, now time.Time) token {
+// issue makes a token of a tenant, for the audience and the identity in c.
+func (c claims) issue(tenant string, lifetime time.Duration, now time.Time) token {
 	now = now.Truncate(time.Second)
-	t := token{notBefore: now.Add(-5 * time.Minute), expires: now.Add(c.lifetime)}
-	t.raw = sign(claims{
-		Audience:   resource,
-		Issuer:     issuerHost + c.tenant + "/",
-		IssuedAt:   now.Unix(),
-		NotBefore:  t.notBefore.Unix(),
-		Expires:    t.expires.Unix(),
-		AppID:      id.ClientID,
-		IDType:     "app",
-		ObjectID:   id.ObjectID,
-		Subject:    id.ObjectID,
-		TenantID:   c.tenant,
-		UniqueID:   newGUID(),
-		Version:    "1.0",
-		ResourceID: id.ResourceID,
-	})
+	t := token{notBefore: now.Add(-5 * time.Minute), expires: now.Add(lifetime)}
+	c.Issuer, c.TenantID = issuerHost+tenant+"/", tenant
+	c.IssuedAt, c.NotBefore, c.Expires = now.Unix(), t.notBefore.Unix(), t.expires.Unix()
+	c.IDType, c.Subject = "app", c.ObjectID
+	c.UniqueID, c.Version = newGUID(), "1.0"
+	t.raw = sign(c)
 	return t
 }
 
-// signingKey is made on first use, once per process, since it takes a good part of a second.
-var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic("managedidtest: " + err.Error())
-	}
-	return key
-})
+// signingKey signs all tokens, of managed identities and of applications.
+var signingKey = newSigningKey()
+
+// newSigningKey returns a key that is made on first use, once per process, since it takes a good part of a second.
+func newSigningKey() func() *rsa.PrivateKey {
+	return sync.OnceValue(func() *rsa.PrivateKey {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic("managedidtest: " + err.Error())
+		}
+		return key
+	})
+}
 
 // base64URL is the encoding of a JWT's parts: RFC 7515, section 2. Strict, since a token has but one form.
 var base64URL = base64.RawURLEncoding.Strict()
 
 type jwtHeader struct {
-	Type      string `json:"typ"`
+	Type      string `json:"typ,omitempty"`
 	Algorithm string `json:"alg"`
 	KeyID     string `json:"kid"`
 }
 
-func sign(c claims) string {
-	key := signingKey()
-	signed := jsonPart(jwtHeader{"JWT", "RS256", keyID(&key.PublicKey)}) + "." + jsonPart(c)
+func sign(c claims) string { return signJWT(signingKey(), "JWT", c) }
+
+func signJWT(key *rsa.PrivateKey, kind string, v any) string {
+	signed := jsonPart(jwtHeader{kind, "RS256", keyID(&key.PublicKey)}) + "." + jsonPart(v)
 	sum := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	if err != nil {
@@ -132,7 +134,7 @@ func sign(c claims) string {
 func jsonPart(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("managedidtest: " + err.Error()) // all v are structs of strings and integers
+		panic("managedidtest: " + err.Error()) // all v are structs of strings, integers and the like
 	}
 	return base64URL.EncodeToString(b)
 }
@@ -156,14 +158,18 @@ type jwkSet struct {
 	Keys []jwk `json:"keys"`
 }
 
+func publicKeys() jwkSet {
+	k := &signingKey().PublicKey
+	return jwkSet{[]jwk{{
+		KeyType: "RSA", Use: "sig", KeyID: keyID(k), Algorithm: "RS256",
+		Modulus:  base64URL.EncodeToString(k.N.Bytes()),
+		Exponent: base64URL.EncodeToString(big.NewInt(int64(k.E)).Bytes()),
+	}}}
+}
+
 func jwks(r *http.Request) answer {
 	if r.Method != http.MethodGet {
 		return notGET(emptyAnswer(http.StatusMethodNotAllowed, Keys))
 	}
-	k := &signingKey().PublicKey
-	return jsonAnswer(http.StatusOK, Keys, jwkSet{[]jwk{{
-		KeyType: "RSA", Use: "sig", KeyID: keyID(k), Algorithm: "RS256",
-		Modulus:  base64URL.EncodeToString(k.N.Bytes()),
-		Exponent: base64URL.EncodeToString(big.NewInt(int64(k.E)).Bytes()),
-	}}})
+	return jsonAnswer(http.StatusOK, Keys, publicKeys())
 }

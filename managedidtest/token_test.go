@@ -133,8 +133,10 @@ func TestSigningKey_maybeMadeInABubble(t *testing.T) {
 	for range 2 {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
-			getToken(t, New(nil), IMDS)
-			require.Zero(t, time.Since(begin), "making a key takes no time on the bubble's clock")
+			e := New(nil)
+			getToken(t, e, IMDS)
+			buy(t, e, withAssertion(read(t, newTokenFile(t, e, nil).Path))...)
+			require.Zero(t, time.Since(begin), "making keys takes no time on the bubble's clock")
 		})
 	}
 	getToken(t, New(nil), IMDS)

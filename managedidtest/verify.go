@@ -21,8 +21,8 @@ type Claims struct {
 	Audience  string // the resource that the token is for
 	Issuer    string
 	TenantID  string
-	ClientID  string // of the identity
-	ObjectID  string // of the identity
+	ClientID  string // of the identity or application
+	ObjectID  string // of the identity, or of the application's service principal
 	NotBefore time.Time
 	Expires   time.Time
 }

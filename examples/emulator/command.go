@@ -34,6 +34,15 @@ func runCommand(args []string, env map[string]string, signals <-chan os.Signal) 
 	}
 }
 
+// serve writes the environment and waits for a signal. It returns the exit code.
+func serve(file string, env map[string]string, signals <-chan os.Signal) int {
+	if err := writeEnviron(file, env); err != nil {
+		return fail(1, err)
+	}
+	<-signals
+	return 0
+}
+
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	switch {
@@ -74,7 +83,7 @@ func overlay(environ []string, env map[string]string) []string {
 func writeEnviron(file string, env map[string]string) error {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		fmt.Fprintf(&b, "%s=%s\n", name, env[name])
+		fmt.Fprintf(&b, "%s=%s\n", name, quote(env[name]))
 	}
 	if file == "" {
 		_, err := os.Stdout.WriteString(b.String())
@@ -92,4 +101,13 @@ func writeEnviron(file string, env map[string]string) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// quote makes a shell read any value as it is. Those that need no quotes get none, for programs that are no shell.
+func quote(value string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~/:@%+,="
+	if strings.Trim(value, plain) == "" {
+		return value
+	}
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 }

@@ -1,4 +1,4 @@
-// Emulator serves the managed identity endpoint of an Azure host on a developer's machine, to one program or to a shell.
+// Emulator serves the token endpoint of an Azure host on a developer's machine, to one program or to a shell.
 package main
 
 import (
@@ -8,16 +8,12 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/managedid/managedid/managedidtest"
 )
-
-const usage = `usage: emulator [flags] [-- COMMAND ARG...]
-With a COMMAND it runs that in the environment of an Azure host, and ends with its exit code. Without, it writes that
-environment, for "set -a; . FILE" in a shell, and serves until it is interrupted.
-`
 
 func main() {
 	log.SetFlags(0)
@@ -30,7 +26,7 @@ func run(args []string) int {
 	options := managedidtest.Options{OnRequest: func(r managedidtest.Request) { log.Print(r) }}
 	flags.StringVar(&options.Addr, "listen", "127.0.0.1:0", "`address` to listen on; port 0 is any free one")
 	flags.DurationVar(&options.TokenLifetime, "lifetime", time.Hour, "of tokens")
-	source := flags.String("source", "imds", "imds (virtual machine) or appservice")
+	source := flags.String("source", "imds", "imds (virtual machine), appservice, entra-secret or workload (Kubernetes)")
 	env := flags.String("env", "", "`file` for the environment, readable by its owner only; none means stdout")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -38,8 +34,8 @@ func run(args []string) int {
 		return 2
 	}
 	host := managedidtest.Endpoint(*source)
-	if host != managedidtest.IMDS && host != managedidtest.AppService || *env != "" && flags.NArg() > 0 {
-		return fail(2, "emulator: -source is imds or appservice, and -env is for use without a COMMAND")
+	if !slices.Contains(sources, host) || *env != "" && flags.NArg() > 0 {
+		return fail(2, "emulator: -source is imds, appservice, entra-secret or workload, and -env is for use without a COMMAND")
 	}
 	srv, err := managedidtest.Listen(&options)
 	if err != nil {
@@ -48,12 +44,13 @@ func run(args []string) int {
 	defer srv.Close()
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
-	if flags.NArg() > 0 {
-		return runCommand(flags.Args(), srv.Environ(host), interrupt)
-	}
-	if err := writeEnviron(*env, srv.Environ(host)); err != nil {
+	variables, release, err := environment(srv, host)
+	if err != nil {
 		return fail(1, err)
 	}
-	<-interrupt
-	return 0
+	defer release()
+	if flags.NArg() > 0 {
+		return runCommand(flags.Args(), variables, interrupt)
+	}
+	return serve(*env, variables, interrupt)
 }

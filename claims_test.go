@@ -1,0 +1,139 @@
+package managedid
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
+)
+
+func getWithClaims(c azcore.TokenCredential, claims string) result {
+	began := time.Now()
+	t, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{vault}, Claims: claims})
+	return result{t, err, time.Since(began)}
+}
+
+const claimsA, claimsB = `{"access_token":{"a":null}}`, `{"access_token":{"b":null}}`
+
+func TestClaims_areBoughtOnceAndKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		plain := get(ctx0, c, vault).token
+		a := getWithClaims(c, claimsA).token
+		require.False(t, plain.Token == a.Token)
+		require.Equal(t, 2, f.count())
+		require.True(t, a.Token == getWithClaims(c, claimsA).token.Token, "a repeat is a hit")
+		require.True(t, a.Token == get(ctx0, c, vault).token.Token, "the revoked token isn't handed out again")
+		require.Equal(t, 2, f.count())
+		b := getWithClaims(c, claimsB).token
+		require.False(t, a.Token == b.Token)
+		require.False(t, a.Token == getWithClaims(c, claimsA).token.Token, "another challenge came in between")
+		require.Equal(t, 4, f.count())
+		require.Equal(t, []string{"", claimsA, claimsB, claimsA}, sentClaims(f))
+	})
+}
+
+func sentClaims(f *fakeEntra) (all []string) {
+	for _, form := range f.forms {
+		all = append(all, form.Get("claims"))
+	}
+	return all
+}
+
+func TestClaims_aRefreshThatAsksForNoneEndsThem(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		a := getWithClaims(c, claimsA).token
+		sleepUntil(a.ExpiresOn.Add(-3 * time.Minute))
+		get(ctx0, c, vault)
+		time.Sleep(time.Second)
+		require.False(t, a.Token == get(ctx0, c, vault).token.Token)
+		getWithClaims(c, claimsA)
+		require.Equal(t, []string{claimsA, "", claimsA}, sentClaims(f))
+	})
+}
+
+func TestClaims_oneFlightForOneChallenge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Second) }}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() { require.NoError(t, getWithClaims(c, claimsA).err) })
+		}
+		all.Wait()
+		require.Equal(t, 1, f.count())
+	})
+}
+
+func TestClaims_aFlightThatBeganEarlierNeverOverwritesTheirToken(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		plain, claims time.Duration // how long the answers take
+	}{{"it lands before", 2 * time.Second, 5 * time.Second}, {"it lands after", 5 * time.Second, time.Second}} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				f := &fakeEntra{}
+				f.script = func(n int, r *http.Request) (*http.Response, error) {
+					return nil, delayed(r, [...]time.Duration{0, row.plain, row.claims}[n])
+				}
+				c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+				first := get(ctx0, c, vault).token // the gate is open from here on
+				sleepUntil(first.ExpiresOn)
+				var all sync.WaitGroup
+				var plain, a result
+				all.Go(func() { plain = get(ctx0, c, vault) })
+				time.Sleep(time.Millisecond)
+				all.Go(func() { a = getWithClaims(c, claimsA) })
+				all.Wait()
+				require.NoError(t, plain.err)
+				require.NoError(t, a.err)
+				require.Equal(t, row.plain, plain.took)
+				require.Equal(t, row.claims, a.took)
+				require.False(t, plain.token.Token == a.token.Token)
+				require.True(t, a.token.Token == get(ctx0, c, vault).token.Token)
+				require.True(t, a.token.Token == getWithClaims(c, claimsA).token.Token)
+				require.Equal(t, []string{"", "", claimsA}, sentClaims(f))
+			})
+		})
+	}
+}
+
+func TestClaims_theirRefusalIsNoOneElses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if f.forms[n].Get("claims") == claimsA {
+				return respond(r, 400, entraError(70011, "invalid_scope", "x")), nil
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		for range 2 {
+			require.Equal(t, ReasonInvalidScope, asCredentialError(t, getWithClaims(c, claimsA).err))
+		}
+		require.Equal(t, 1, f.count(), "a definite refusal is replayed for a second")
+		require.NoError(t, get(ctx0, c, vault).err)
+		require.NoError(t, getWithClaims(c, claimsB).err)
+		require.Error(t, getWithClaims(c, claimsA).err)
+		require.NoError(t, get(ctx0, c, vault).err)
+	})
+}
+
+// A managed identity's endpoint isn't told of claims: one fresh request, and never a loop.
+func TestClaims_ofAManagedIdentity(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, c := newFakeIMDS(t, nil)
+		get(ctx0, c, vault)
+		for range 3 {
+			require.NoError(t, getWithClaims(c, claimsA).err)
+		}
+		require.Len(t, f.requests(), 2)
+	})
+}

@@ -1,0 +1,232 @@
+package managedid
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+)
+
+// entra buys tokens for an application, by the OAuth 2.0 client credentials flow ("Microsoft identity platform and the
+// OAuth 2.0 client credentials flow"), with a secret or an assertion.
+type entra struct {
+	name      string // the credential's type
+	authority *url.URL
+	tenant    string // where a request names none
+	clientID  string
+	allowed   []string // other tenants
+	proof     proof
+	options   azcore.ClientOptions
+	cache     *TokenCache
+	logger    *slog.Logger
+
+	others sync.Map // other tenants, in lower case → *credential
+}
+
+// proof is what shows Entra that the application is what it says it is.
+type proof struct {
+	identity  string // names it in a cache
+	parameter string // client_secret or client_assertion
+	read      func(context.Context) (string, error)
+	age       func() string // of the assertion, in an error; nil: unknown
+}
+
+// credential makes the credential for one tenant, and its twin.
+func (e *entra) credential(tenant string) (*credential, error) {
+	tokenURL := e.authority.JoinPath(tenant, "oauth2/v2.0/token").String()
+	endpoint := fmt.Sprintf("entra %s %q", e.authority.JoinPath(strings.ToLower(tenant)), strings.ToLower(e.clientID))
+	s := &source{
+		name:      "Entra",
+		host:      e.authority.Host,
+		identity:  endpoint + " " + e.proof.identity,
+		endpoint:  endpoint,
+		retry:     entraRetry,
+		announced: true,
+		client:    entraClient,
+		scope:     entraScope,
+		request:   func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
+		explain:   func(a answer) verdict { return e.explain(a, tenant) },
+		outdated: func(a answer) bool {
+			return e.proof.parameter == assertionParameter && slices.Contains(a.codes, assertionExpired)
+		},
+	}
+	c, err := newCredential(e.name, s, e.options, e.cache, e.logger)
+	if err != nil {
+		return nil, err
+	}
+	c.tenant, c.inTenant = tenant, e.inTenant
+	withCAE := *c
+	withCAE.tokens = e.cache.identity(s.identity + " CAE")
+	c.cae = &withCAE
+	return c, nil
+}
+
+// entraRetry follows "Microsoft Entra authentication and authorization error codes": 429, server errors and
+// temporarily_unavailable may pass, any other refusal not.
+var entraRetry = policy.RetryOptions{MaxRetries: 3, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: 20 * time.Second,
+	ShouldRetry: func(resp *http.Response, err error) bool {
+		if err != nil {
+			_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+			return !untrusted
+		}
+		return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 || readAnswer(resp).code == "temporarily_unavailable"
+	},
+}
+
+// entraScope joins the scopes as the request has them.
+func entraScope(scopes []string) (string, error) {
+	if len(scopes) == 0 || slices.Contains(scopes, "") {
+		return "", errors.New("GetToken needs at least one scope, and none that is empty; one has the form https://vault.azure.net/.default")
+	}
+	return strings.Join(scopes, " "), nil
+}
+
+const (
+	secretParameter    = "client_secret"
+	assertionParameter = "client_assertion"
+)
+
+func (e *entra) request(ctx context.Context, tokenURL string, a ask) (*policy.Request, error) {
+	claims, err := requestClaims(a)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := e.proof.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {e.clientID}, "scope": {a.scope}, e.proof.parameter: {secret}}
+	if e.proof.parameter == assertionParameter {
+		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer") // RFC 7523, section 2.2
+	}
+	if claims != "" {
+		form.Set("claims", claims)
+	}
+	req, err := runtime.NewRequest(ctx, http.MethodPost, tokenURL)
+	if err != nil {
+		return nil, err
+	}
+	req.Raw().Header.Set("Accept", "application/json")
+	req.SetOperationValue(bodySecret(secret))
+	return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded; charset=utf-8")
+}
+
+// requestClaims adds to a challenge that the caller handles continuous access evaluation: its capability CP1
+// ("Claims challenges, claims requests and client capabilities").
+func requestClaims(a ask) (string, error) {
+	var err error
+	if a.cae {
+		a.claims, err = withMember(a.claims, `["CP1"]`, "access_token", "xms_cc", "values")
+	} else if a.claims != "" {
+		err = json.Unmarshal([]byte(a.claims), &map[string]json.RawMessage{})
+	}
+	if err != nil {
+		return "", errors.New("the Claims of the request are not the JSON object of a claims challenge")
+	}
+	return a.claims, nil
+}
+
+// withMember sets a member of a JSON object, and those on the way to it.
+func withMember(object, value string, path ...string) (string, error) {
+	if len(path) == 0 {
+		return value, nil
+	}
+	members := map[string]json.RawMessage{}
+	if object != "" {
+		if err := json.Unmarshal([]byte(object), &members); err != nil || members == nil {
+			return "", errors.New("not an object")
+		}
+	}
+	member, err := withMember(string(members[path[0]]), value, path[1:]...)
+	if err != nil {
+		return "", err
+	}
+	members[path[0]] = json.RawMessage(member)
+	b, err := json.Marshal(members)
+	return string(b), err
+}
+
+// assertionExpired is the code of an assertion outside its validity.
+const assertionExpired = 700024
+
+// refusals are Entra's codes that mean the same for every application.
+var refusals = map[int]verdict{
+	70021:   noFederatedCredential,
+	700211:  noFederatedCredential,
+	700212:  noFederatedCredential,
+	700213:  noFederatedCredential,
+	7002121: noFederatedCredential,
+	7002137: noFederatedCredential,
+	7002138: noFederatedCredential,
+	90061:   {reason: ReasonRejectedCredential, advice: "Entra can't reach the assertion's issuer, whose discovery document and keys must be public"},
+	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
+	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
+	50196:   {reason: ReasonThrottled, advice: "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
+	500011:  unknownResource,
+	70011:   unknownResource,
+}
+
+var noFederatedCredential = verdict{reason: ReasonRejectedCredential,
+	advice: "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one, which takes some minutes to work"}
+
+var unknownResource = verdict{reason: ReasonInvalidScope,
+	advice: "the resource is unknown in the tenant, or the scope has not the form RESOURCE/.default"}
+
+// explain goes by the code, and where that is none of these, by OAuth's error ("Microsoft Entra authentication and
+// authorization error codes").
+func (e *entra) explain(a answer, tenant string) verdict {
+	code := append(a.codes, 0)[0]
+	switch code {
+	case assertionExpired:
+		advice := "the assertion is outside its validity"
+		if e.proof.age != nil {
+			advice += e.proof.age()
+		}
+		return verdict{reason: ReasonRejectedCredential, advice: advice}
+	case 700016:
+		return verdict{reason: ReasonIdentityNotFound,
+			advice: fmt.Sprintf("tenant %s has no application with client ID %q; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options", tenant, oneLine(e.clientID))}
+	case 90002, 900023:
+		return verdict{reason: ReasonIdentityNotFound, advice: fmt.Sprintf("tenant %s doesn't exist; correct AZURE_TENANT_ID or the options", tenant)}
+	}
+	v, known := refusals[code]
+	switch {
+	case known:
+		return v
+	case a.status == http.StatusTooManyRequests:
+		return verdict{reason: ReasonThrottled, advice: "Entra is throttling the application"}
+	case a.status >= 500, a.code == "temporarily_unavailable":
+		return verdict{reason: ReasonNotReady, advice: "Entra is not available, after all retries"}
+	case a.code == "invalid_resource", a.code == "invalid_scope":
+		return unknownResource
+	case a.code == "invalid_client":
+		return verdict{reason: ReasonRejectedCredential, advice: "Entra refused what proves the application's identity"}
+	}
+	return verdict{advice: "Entra refused the request"}
+}
+
+// keyedHash names a secret in a cache. Its key is the process's, so that nothing can be learned from the name.
+func keyedHash(secret string) string {
+	mac := hmac.New(sha256.New, []byte(hashKey()))
+	mac.Write([]byte(secret))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+var hashKey = sync.OnceValue(rand.Text)

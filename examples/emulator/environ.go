@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"log"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/managedid/managedid/managedidtest"
+)
+
+const usage = `usage: emulator [flags] [-- COMMAND ARG...]
+With a COMMAND it runs that in the environment of an Azure host, and ends with its exit code. Without, it writes that
+environment, for "set -a; . FILE" in a shell, and serves until it is interrupted.
+
+With -source entra-secret or workload that host gets its tokens from Entra, which the emulator then serves over TLS.
+SSL_CERT_FILE and NODE_EXTRA_CA_CERTS name its certificate. SSL_CERT_FILE replaces the system's file of roots: unless they
+are in a directory too (SSL_CERT_DIR), the COMMAND trusts no other server. Go reads it on Linux and the BSDs only; Node.js
+reads the other. A library that asks Entra whether it knows the authority host has to be told not to (azidentity:
+DisableInstanceDiscovery).
+`
+
+var sources = []managedidtest.Endpoint{
+	managedidtest.IMDS, managedidtest.AppService, managedidtest.EntraSecret, managedidtest.Workload,
+}
+
+// The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'
+// page "Configure Service Accounts for Pods".
+const (
+	tokenLife = time.Hour
+	rotateAt  = tokenLife * 8 / 10
+)
+
+// environment returns the variables of the host. The files that they name are there, and the token file is kept fresh, until
+// release is called.
+func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env map[string]string, release func(), err error) {
+	if host != managedidtest.EntraSecret && host != managedidtest.Workload {
+		return srv.Environ(host), func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "emulator-")
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := func() {}
+	release = func() {
+		stop()
+		os.RemoveAll(dir)
+	}
+	ca, pod := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "azure")
+	err = errors.Join(os.WriteFile(ca, srv.CertificatePEM(), 0o600), os.Mkdir(pod, 0o700))
+	if err == nil && host == managedidtest.Workload {
+		var file *managedidtest.TokenFile
+		if file, err = srv.NewTokenFile(pod, &managedidtest.TokenFileOptions{Lifetime: tokenLife}); err == nil {
+			stop = keepFresh(file)
+		}
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	env = srv.Environ(host)
+	maps.Copy(env, map[string]string{"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca})
+	return env, release, nil
+}
+
+// keepFresh rotates the file until stop is called, which returns when nothing of it is left. It goes by the time of day,
+// which goes on while the machine sleeps.
+func keepFresh(file *managedidtest.TokenFile) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Minute)
+		defer ticker.Stop()
+		made := time.Now().Round(0)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticker.C:
+			}
+			if now := time.Now().Round(0); now.Sub(made) >= rotateAt {
+				made = now
+				if err := file.Rotate(); err != nil {
+					log.Print(err)
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}

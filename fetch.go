@@ -1,0 +1,146 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+)
+
+// source is one kind of endpoint that gives tokens: what it wants, and what its answers mean.
+type source struct {
+	name string // in errors and logs
+	host string // in errors
+	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
+	identity, endpoint string
+	limits             limits
+	retry              policy.RetryOptions // defaults for the fields that the user left zero
+	announced          bool                // by the host's variables or the caller: it is there, or will be
+	client             *http.Client        // where the user gave none
+	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
+	scope   func([]string) (string, error)
+	request func(context.Context, ask) (*policy.Request, error)
+	// outdated tells whether an answer refuses a proof that may have been replaced meanwhile. Nil: none does.
+	outdated func(answer) bool
+	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
+	recognise func(answer) bool
+	// explain says what a failure means, and what to do about it.
+	explain func(answer) verdict
+}
+
+// ask is what a token is asked for.
+type ask struct {
+	scope  string // from source.scope
+	claims string // a claims challenge in JSON, or ""
+	cae    bool   // the caller handles continuous access evaluation
+}
+
+// verdict is a source's explanation of a failed answer.
+type verdict struct {
+	reason      Reason
+	advice      string // becomes the error's line, before the quoted answer
+	unavailable bool   // a chain may go on
+}
+
+// fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
+func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
+	req, err := c.source.request(ctx, a)
+	if err != nil {
+		return t, &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + oneLine(err.Error())}
+	}
+	resp, sent, err := c.send(req)
+	if err == nil && c.source.outdated != nil && c.source.outdated(readAnswer(resp)) {
+		if anew, e := c.source.request(ctx, a); e == nil && !slices.Equal(secrets(anew), secrets(req)) {
+			req = anew
+			resp, sent, err = c.send(req)
+		}
+	}
+	if err != nil {
+		return t, c.unanswered(ctx, err)
+	}
+	body, err := runtime.Payload(resp)
+	if err != nil {
+		return t, c.unanswered(ctx, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return t, c.refused(req, resp, body)
+	}
+	t, err = decodeToken(body, sent, time.Now())
+	if err != nil && c.isProven() {
+		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
+	} else if err != nil {
+		err = notRecognised(c.who, c.source, readAnswer(resp))
+	}
+	return t, err
+}
+
+// send returns the last answer, with the Retry-After that the gate had hidden, and when its try was sent.
+func (c *credential) send(req *policy.Request) (*http.Response, time.Time, error) {
+	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
+	resp, err := c.client.Pipeline().Do(req)
+	req.OperationValue(&try)
+	if err == nil {
+		for name, values := range try.retryAfter {
+			resp.Header[name] = values
+		}
+	}
+	return resp, try.sent, err
+}
+
+func (c *credential) isProven() bool {
+	c.endpoint.mu.Lock()
+	defer c.endpoint.mu.Unlock()
+	return c.endpoint.presence.proven
+}
+
+// unanswered explains a flight that ended without an answer. It never wraps err: only a caller whose own
+// context ended may see an error that matches a context's.
+func (c *credential) unanswered(ctx context.Context, err error) error {
+	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok {
+		return own
+	}
+	cause := transportCause(err)
+	c.endpoint.mu.Lock()
+	defer c.endpoint.mu.Unlock()
+	if ctx.Err() != nil {
+		if cause = "no token within " + flightLimit.String(); c.endpoint.failure != "" {
+			cause += ", the endpoint's last failure: " + c.endpoint.failure
+		}
+	}
+	if !c.endpoint.presence.proven {
+		return absent(c.who, c.source, cause)
+	}
+	if _, ok := errors.AsType[tooLargeError](err); ok {
+		return &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + cause}
+	}
+	return c.notReady(cause)
+}
+
+func (c *credential) notReady(cause string) error {
+	return &AuthenticationFailedError{Reason: ReasonNotReady, message: fmt.Sprintf("%s: no token from %s: %s", c.who, c.source.host, cause)}
+}
+
+// refused explains the answer that azcore's retry policy did not, or no longer, retry.
+func (c *credential) refused(req *policy.Request, resp *http.Response, body []byte) error {
+	a := readAnswer(resp, secrets(req)...)
+	if c.source.recognise != nil && !c.isProven() {
+		return notRecognised(c.who, c.source, a)
+	}
+	v := c.source.explain(a)
+	message := fmt.Sprintf("%s: %s (%s)", c.who, v.advice, a)
+	if v.unavailable {
+		return &CredentialUnavailableError{Reason: v.reason, message: message}
+	}
+	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body)}
+	if v.reason == ReasonThrottled {
+		c.endpoint.mu.Lock()
+		e.RetryAfter = c.endpoint.gate.opens
+		c.endpoint.mu.Unlock()
+	}
+	return e
+}

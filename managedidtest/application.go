@@ -1,0 +1,148 @@
+package managedidtest
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Application is one that is registered in Entra, with a service principal in the emulator's tenant and in each of
+// [Options].OtherTenants. Zero fields get made-up values.
+type Application struct {
+	// ClientID is a GUID. Zero: the same made-up one in every run, for the first, second, … application.
+	ClientID string
+
+	// ObjectID is that of the service principal, a GUID, in every tenant. Zero: as with ClientID.
+	ObjectID string
+
+	// Secrets are the client secrets. Nil: one, random in every emulator; empty but not nil: none.
+	Secrets []Secret
+
+	// Federated are the federated identity credentials. Nil: one with its defaults; empty but not nil: none.
+	Federated []FederatedCredential
+}
+
+// Secret is a client secret. It prints without its value.
+type Secret struct {
+	Value   string    `json:"-"`
+	Expires time.Time // zero: never
+}
+
+// Format hides the value from every verb of package fmt.
+func (s Secret) Format(f fmt.State, _ rune) {
+	text := "{***}"
+	if !s.Expires.IsZero() {
+		text = "{*** until " + s.Expires.UTC().Format(time.RFC3339) + "}"
+	}
+	io.WriteString(f, text)
+}
+
+// FederatedCredential says whose tokens an application may use as assertions. Zero fields mean the tokens of [TokenFile].
+type FederatedCredential struct {
+	Issuer   string // zero: the issuer of the emulator's Kubernetes cluster, an https URL that is the same in every run
+	Subject  string // zero: "system:serviceaccount:default:emulator"
+	Audience string // zero: "api://AzureADTokenExchange"
+}
+
+// The defaults of federated credentials and of token files.
+const (
+	defaultSubject  = serviceAccount + "default:emulator"
+	defaultAudience = "api://AzureADTokenExchange"
+)
+
+func applications(given []Application) []Application {
+	if len(given) == 0 {
+		given = make([]Application, 1)
+	}
+	all := make([]Application, len(given))
+	for i, a := range given {
+		all[i] = a.complete(fmt.Sprintf("application-%d", i+1))
+	}
+	return all
+}
+
+func (a Application) complete(name string) Application {
+	if a.ClientID == "" {
+		a.ClientID = stableGUID(name + " client")
+	}
+	if a.ObjectID == "" {
+		a.ObjectID = stableGUID(name + " object")
+	}
+	if a.Secrets == nil {
+		a.Secrets = []Secret{{Value: newClientSecret()}}
+	}
+	if a.Federated == nil {
+		a.Federated = make([]FederatedCredential, 1)
+	}
+	a = a.clone()
+	for i, f := range a.Federated {
+		a.Federated[i] = f.complete()
+	}
+	return a
+}
+
+// firstSecret returns the value of the first secret, zero if there is none.
+func (a *Application) firstSecret() string {
+	if len(a.Secrets) == 0 {
+		return ""
+	}
+	return a.Secrets[0].Value
+}
+
+func (a Application) clone() Application {
+	a.Secrets, a.Federated = slices.Clone(a.Secrets), slices.Clone(a.Federated)
+	return a
+}
+
+func (f FederatedCredential) complete() FederatedCredential {
+	if f.Issuer == "" {
+		f.Issuer = clusterIssuer()
+	}
+	if f.Subject == "" {
+		f.Subject = defaultSubject
+	}
+	if f.Audience == "" {
+		f.Audience = defaultAudience
+	}
+	return f
+}
+
+// application returns the application with the client ID, in any case, nil if there is none.
+func (s *state) application(clientID string) *Application {
+	for i := range s.applications {
+		if strings.EqualFold(s.applications[i].ClientID, clientID) {
+			return &s.applications[i]
+		}
+	}
+	return nil
+}
+
+// secret returns the secret with the value, preferably one in force, nil if there is none.
+func (a *Application) secret(value string, now time.Time) (found *Secret, expired bool) {
+	for i := range a.Secrets {
+		s := &a.Secrets[i]
+		if subtle.ConstantTimeCompare([]byte(s.Value), []byte(value)) != 1 {
+			continue
+		}
+		if found = s; s.Expires.IsZero() || now.Before(s.Expires) {
+			return found, false
+		}
+	}
+	return found, found != nil
+}
+
+// newClientSecret makes a value as Entra does: 40 characters, the middle ones saying which kind of secret it is.
+func newClientSecret() string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" // 64 of them, so that none is likelier
+	var b [40]byte
+	rand.Read(b[:])
+	for i := range b {
+		b[i] = alphabet[b[i]%64]
+	}
+	copy(b[3:], "8Q~")
+	return string(b[:])
+}

@@ -1,0 +1,75 @@
+package managedidtest
+
+import (
+	"cmp"
+	"net/http"
+	"strings"
+)
+
+// Endpoint names one emulated endpoint. In a [Fault], zero means any of them.
+type Endpoint string
+
+// The endpoints and their paths. A trailing slash, and other case, is accepted in each. Entra's are there over TLS only, the
+// others without TLS only.
+const (
+	IMDS       Endpoint = "imds"       // /metadata/identity/oauth2/token
+	AppService Endpoint = "appservice" // /msi/token
+	Keys       Endpoint = "keys"       // /discovery/keys, the public keys of the tokens as a JSON Web Key Set
+	Entra      Endpoint = "entra"      // /{tenant}/oauth2/v2.0/token
+
+	// Discovery is /common/discovery/instance, /{tenant}/v2.0/.well-known/openid-configuration and
+	// /{tenant}/discovery/v2.0/keys, the same keys again.
+	Discovery Endpoint = "discovery"
+)
+
+// Further hosts for [Emulator.Environ] and [Emulator.Setenv], whose programs get their tokens from Entra.
+const (
+	EntraSecret Endpoint = "entra-secret" // an application's client secret is in the environment
+	Workload    Endpoint = "workload"     // a pod of Kubernetes with workload identity
+)
+
+// secure reports whether the endpoint is there over TLS only.
+func (e Endpoint) secure() bool { return e == Entra || e == Discovery }
+
+const (
+	imdsPath       = "metadata/identity/oauth2/token"
+	appServicePath = "msi/token"
+	keysPath       = "discovery/keys"
+
+	// Without the tenant that they begin with.
+	tokenPath      = "oauth2/v2.0/token"
+	openIDPath     = "v2.0/.well-known/openid-configuration"
+	tenantKeysPath = "discovery/v2.0/keys"
+
+	instancePath = "common/discovery/instance"
+)
+
+// endpointOf returns the endpoint that a request is for, zero if there is none. It is secure if it came over TLS.
+func endpointOf(r *http.Request, secure bool) Endpoint {
+	path := strings.ToLower(strings.Trim(r.URL.Path, "/"))
+	_, ofTenant, _ := strings.Cut(path, "/")
+	switch {
+	case secure && ofTenant == tokenPath:
+		return Entra
+	case secure && (path == instancePath || ofTenant == openIDPath || ofTenant == tenantKeysPath):
+		return Discovery
+	case secure:
+		return ""
+	case path == imdsPath:
+		return IMDS
+	case path == appServicePath:
+		return AppService
+	case path == keysPath:
+		return Keys
+	}
+	return ""
+}
+
+// tenantOf returns the tenant in the path, as it was sent.
+func tenantOf(r *http.Request) string {
+	tenant, _, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/")
+	return tenant
+}
+
+// hostOf returns the host that the client asked, with its port.
+func hostOf(r *http.Request) string { return cmp.Or(r.Host, r.URL.Host) }

@@ -1,0 +1,156 @@
+package managedidtest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// entraToken is the answer with a token, as recorded for the Azure SDKs.
+type entraToken struct {
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	ExtExpiresIn int64  `json:"ext_expires_in"`
+	AccessToken  string `json:"access_token"`
+}
+
+// The values of client_assertion_type and grant_type: RFC 7523, section 2.2, and RFC 6749, section 4.4.2.
+const (
+	jwtBearer         = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	clientCredentials = "client_credentials"
+)
+
+// entra answers as the token endpoint does to a client credentials request: Microsoft's page "OAuth 2.0 client credentials
+// flow". Every token is a new one.
+func (s *state) entra(r *http.Request, form url.Values) answer {
+	now := time.Now()
+	if r.Method != http.MethodPost {
+		return notAllowed(http.MethodPost, onlyPOST(r.Method).answer(Entra, r, now))
+	}
+	tenant, c, problem := s.exchange(tenantOf(r), form, now)
+	if problem != nil {
+		return problem.answer(Entra, r, now)
+	}
+	t := c.issue(tenant, s.tokens.lifetime, now)
+	left := int64(t.expires.Sub(now) / time.Second)
+	a := jsonAnswer(http.StatusOK, Entra, entraToken{"Bearer", left, left, t.raw})
+	a.identity = c.AppID
+	return a
+}
+
+// exchange checks a request, and returns the tenant in which a token is issued, and for whom and what.
+func (s *state) exchange(given string, form url.Values, now time.Time) (tenant string, c claims, problem *refusal) {
+	if problem = checkParameters(form); problem != nil {
+		return "", c, problem
+	}
+	if tenant, problem = s.tenant(given); problem != nil {
+		return "", c, problem
+	}
+	if c.Audience, problem = audience(form.Get("scope")); problem != nil {
+		return "", c, problem
+	}
+	app := s.application(form.Get("client_id"))
+	if app == nil {
+		return "", c, unknownApplication(form.Get("client_id"), tenant)
+	}
+	c.AppID, c.ObjectID = app.ClientID, app.ObjectID
+	if c.Proof, problem = app.prove(form, now); problem != nil {
+		return "", c, problem
+	}
+	c.Capabilities, problem = capabilities(form.Get("claims"))
+	return tenant, c, problem
+}
+
+func checkParameters(form url.Values) *refusal {
+	for name, values := range form {
+		if len(values) > 1 {
+			return duplicated(name)
+		}
+	}
+	for _, name := range []string{"grant_type", "client_id", "scope"} {
+		if form.Get(name) == "" {
+			return missing(name)
+		}
+	}
+	if g := form.Get("grant_type"); g != clientCredentials {
+		return unsupportedGrant(g)
+	}
+	return nil
+}
+
+// tenant returns the tenant in the spelling of Options.
+func (s *state) tenant(given string) (string, *refusal) {
+	for _, t := range append([]string{s.options.TenantID}, s.options.OtherTenants...) {
+		if strings.EqualFold(t, given) {
+			return t, nil
+		}
+	}
+	return "", unknownTenant(given)
+}
+
+// oidcScopes are those that MSAL asks for besides. They mean nothing here.
+var oidcScopes = []string{"openid", "offline_access", "profile"}
+
+// resourceScopes returns the scopes that are for a resource.
+func resourceScopes(scope string) []string {
+	return slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(oidcScopes, s) })
+}
+
+// audience returns the resource of a scope: what stands before "/.default", so that a slash at its end takes two.
+func audience(scope string) (string, *refusal) {
+	all := resourceScopes(scope)
+	if len(all) > 1 {
+		return "", severalResources(scope)
+	}
+	if len(all) == 0 {
+		return "", noDefaultScope(scope)
+	}
+	resource, found := strings.CutSuffix(all[0], "/.default")
+	if !found || resource == "" {
+		return "", noDefaultScope(all[0])
+	}
+	return resource, nil
+}
+
+// prove checks what the application proves itself with, and returns the claim that says what that was.
+func (a *Application) prove(form url.Values, now time.Time) (string, *refusal) {
+	kind := form.Get("client_assertion_type")
+	switch {
+	case form.Get("client_assertion") != "" && kind == "":
+		return "", missing("client_assertion_type")
+	case form.Get("client_assertion") != "" && kind == jwtBearer:
+		return "2", a.checkAssertion(form.Get("client_assertion"), now)
+	case form.Get("client_secret") == "":
+		return "", noProof()
+	}
+	found, expired := a.secret(form.Get("client_secret"), now)
+	switch {
+	case found == nil:
+		return "", wrongSecret(a.ClientID)
+	case expired:
+		return "", expiredSecret(a.ClientID)
+	}
+	return "1", nil
+}
+
+// capabilities returns what the claims parameter says of the client: Microsoft's page "Claims challenges, claims requests,
+// and client capabilities".
+func capabilities(parameter string) ([]string, *refusal) {
+	if parameter == "" {
+		return nil, nil
+	}
+	var v struct {
+		AccessToken struct {
+			Capabilities struct {
+				Values []string `json:"values"`
+			} `json:"xms_cc"`
+		} `json:"access_token"`
+	}
+	if json.Unmarshal([]byte(parameter), &v) != nil {
+		return nil, malformedClaims()
+	}
+	return v.AccessToken.Capabilities.Values, nil
+}

@@ -1,0 +1,182 @@
+package managedidtest
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// refusal is an error of Entra's. Codes, texts and statuses are those of recorded answers and of reports to the libraries for
+// Entra, but for the three that say otherwise.
+type refusal struct {
+	code   int // AADSTS…
+	status int
+	name   string // RFC 6749, section 5.2, or Entra's own
+	text   string
+}
+
+// entraError has its fields in the order of a recorded answer.
+type entraError struct {
+	Error         string `json:"error"`
+	Description   string `json:"error_description"`
+	Codes         []int  `json:"error_codes"`
+	Timestamp     string `json:"timestamp"`
+	TraceID       string `json:"trace_id"`
+	CorrelationID string `json:"correlation_id"`
+	URI           string `json:"error_uri"`
+}
+
+func (p *refusal) answer(of Endpoint, r *http.Request, now time.Time) answer {
+	stamp := now.UTC().Format("2006-01-02 15:04:05Z")
+	trace, correlation := newGUID(), correlationID(r)
+	a := jsonAnswer(p.status, of, entraError{
+		Error: p.name,
+		Description: fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
+			p.code, p.text, trace, correlation, stamp),
+		Codes: []int{p.code}, Timestamp: stamp, TraceID: trace, CorrelationID: correlation,
+		URI: "https://" + hostOf(r) + "/error?code=" + strconv.Itoa(p.code),
+	})
+	a.header.Set("X-Ms-Request-Id", trace)
+	return a
+}
+
+var isGUID = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`).MatchString
+
+// correlationID is the client's own, from the header or, as MSAL for JavaScript sends it, from the query.
+func correlationID(r *http.Request) string {
+	id := cmp.Or(r.Header.Get("Client-Request-Id"), r.URL.Query().Get("client-request-id"))
+	if !isGUID(id) {
+		return newGUID()
+	}
+	return strings.ToLower(id)
+}
+
+func badRequest(code int, name, format string, v ...any) *refusal {
+	return &refusal{code, http.StatusBadRequest, name, fmt.Sprintf(format, v...)}
+}
+
+func badClient(code int, format string, v ...any) *refusal {
+	return &refusal{code, http.StatusUnauthorized, "invalid_client", fmt.Sprintf(format, v...)}
+}
+
+// onlyPOST has a made-up status: reports quote the page that a browser shows.
+func onlyPOST(method string) *refusal {
+	p := badRequest(900561, "invalid_request", "The endpoint only accepts POST requests. Received a %s request.", method)
+	p.status = http.StatusMethodNotAllowed
+	return p
+}
+
+func missing(parameter string) *refusal {
+	return badRequest(900144, "invalid_request", "The request body must contain the following parameter: '%s'.", parameter)
+}
+
+func duplicated(parameter string) *refusal {
+	return badRequest(9000411, "invalid_request", "The request is not properly formatted. The parameter '%s' is duplicated.", parameter)
+}
+
+func unsupportedGrant(grant string) *refusal {
+	return badRequest(70003, "unsupported_grant_type", "The app requested an unsupported grant type '%s'.", grant)
+}
+
+func unknownTenant(tenant string) *refusal {
+	if slices.Contains(sharedTenants, strings.ToLower(tenant)) {
+		return badRequest(50059, "invalid_request",
+			"No tenant-identifying information found in either the request or implied by any provided credentials.")
+	}
+	if !isGUID(tenant) && !strings.Contains(tenant, ".") {
+		return badRequest(900023, "invalid_request",
+			"Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
+	}
+	return badRequest(90002, "invalid_request", "Tenant '%s' not found. "+
+		"Check to make sure you have the correct tenant ID and are signing into the correct cloud. "+
+		"Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)
+}
+
+func unknownApplication(clientID, tenant string) *refusal {
+	return badRequest(700016, "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'. "+
+		"This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. "+
+		"You may have sent your authentication request to the wrong tenant.", clientID, tenant)
+}
+
+func noDefaultScope(scope string) *refusal {
+	return badRequest(1002012, "invalid_scope", "The provided value for scope %s is not valid. "+
+		"Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)
+}
+
+// severalResources is from github.com/AzureAD/microsoft-authentication-library-for-js issue 6069.
+func severalResources(scope string) *refusal {
+	return badRequest(70011, "invalid_scope", "The provided request must include a 'scope' input parameter. "+
+		"The provided value for the input parameter 'scope' is not valid. The scope %s is not valid.", scope)
+}
+
+// malformedClaims is the error of malformed requests; no report of one for this reason is known.
+func malformedClaims() *refusal {
+	return badRequest(9002313, "invalid_request", "Invalid request. Request is malformed or invalid.")
+}
+
+func unknownInstance() *refusal {
+	return badRequest(50049, "invalid_instance", "Unknown or invalid instance.")
+}
+
+func noProof() *refusal {
+	return badClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+}
+
+func wrongSecret(clientID string) *refusal {
+	return badClient(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, "+
+		"not the client secret ID, for a secret added to app '%s'.", clientID)
+}
+
+func expiredSecret(clientID string) *refusal {
+	return badClient(7000222, "The provided client secret keys for app '%s' are expired. Visit the Azure portal to create new keys for your app: "+
+		"https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.", clientID)
+}
+
+func malformedAssertion() *refusal {
+	return badRequest(50027, "invalid_request", "JWT token is invalid or malformed.")
+}
+
+func untimelyAssertion(now, from, until time.Time) *refusal {
+	const form = "2006-01-02T15:04:05.0000000Z"
+	return badClient(700024, "Client assertion is not within its valid time range. "+
+		"Current time: %s, assertion valid from %s, expiry time of assertion %s. "+
+		"Review the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials .",
+		now.UTC().Format(form), from.UTC().Format(form), until.UTC().Format(form))
+}
+
+// noFederation is from github.com/Azure/azure-workload-identity issue 616.
+func noFederation(in assertion) *refusal {
+	return badRequest(70021, "invalid_request", "No matching federated identity record found for presented assertion. "+
+		"Assertion Issuer: '%s'. Assertion Subject: '%s'. Assertion Audience: '%s'. "+
+		"https://docs.microsoft.com/en-us/azure/active-directory/develop/workload-identity-federation",
+		in.Issuer, in.Subject, strings.Join(in.Audience, ","))
+}
+
+// otherFederation is from github.com/Azure/azure-workload-identity issue 1200.
+func otherFederation(code int, part, presented string) *refusal {
+	return badClient(code, "No matching federated identity record found for presented assertion %s '%s'. "+
+		"Check your federated identity credential Subject, Audience and Issuer against the presented assertion. "+
+		"https://learn.microsoft.com/entra/workload-id/workload-identity-federation", part, presented)
+}
+
+// unreachableIssuer is from github.com/Azure/azure-workload-identity issue 605.
+func unreachableIssuer() *refusal {
+	return badRequest(90061, "invalid_request", "Request to External OIDC endpoint failed.")
+}
+
+// unknownKey is from github.com/Azure/azure-workload-identity issue 1232.
+func unknownKey(id, issuer string) *refusal {
+	return badClient(7000272, "The certificate with identifier %s used to sign the federated credential "+
+		"could not be found in the metadata of identity provider %s. Please validate that your Identity Provider's metadata exposes the key used to sign the incoming token.", id, issuer)
+}
+
+// wrongSignature is the error of an assertion signed with a certificate; no report of one for a federated credential is known.
+func wrongSignature() *refusal {
+	return badClient(700027, "Client assertion contains an invalid signature. "+
+		"[Reason - The provided signature value did not match the expected signature value.]")
+}

@@ -1,0 +1,282 @@
+package managedid
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/managedidtest"
+)
+
+func newWorkload(t testing.TB, transport azcore.ClientOptions, path string) *WorkloadIdentityCredential {
+	t.Helper()
+	blankEnvironment(t)
+	setenv(t, "AZURE_TENANT_ID="+someTenant, "AZURE_CLIENT_ID="+someClient, "AZURE_FEDERATED_TOKEN_FILE="+path)
+	c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: transport})
+	require.NoError(t, err)
+	return c
+}
+
+func writeFile(t testing.TB, path, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+func TestWorkload_request(t *testing.T) {
+	for _, row := range []struct{ name, content, want string }{
+		{"as it is", "a.b.c", "a.b.c"},
+		{"without one newline", "a.b.c\n", "a.b.c"},
+		{"without one newline of Windows", "a.b.c\r\n", "a.b.c"},
+		{"with a second one", "a.b.c\n\n", "a.b.c\n"},
+		{"with other space", " a.b.c ", " a.b.c "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "token")
+			writeFile(t, path, row.content)
+			f := &fakeEntra{}
+			require.NoError(t, get(ctx0, newWorkload(t, azcore.ClientOptions{Transport: f}, path), vault).err)
+			require.Equal(t, "https://login.microsoftonline.com/"+someTenant+"/oauth2/v2.0/token", f.sent[0].URL.String())
+			require.Equal(t, map[string][]string{
+				"grant_type":            {"client_credentials"},
+				"client_id":             {someClient},
+				"scope":                 {vault},
+				"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+				"client_assertion":      {row.want},
+			}, map[string][]string(f.forms[0]))
+		})
+	}
+}
+
+func TestWorkload_optionsBeforeVariables(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	writeFile(t, path, "a.b.c")
+	for _, row := range []struct {
+		name      string
+		variables []string
+		o         WorkloadIdentityCredentialOptions
+		want      string
+	}{
+		{"options", []string{"AZURE_TENANT_ID=x", "AZURE_CLIENT_ID=x", "AZURE_FEDERATED_TOKEN_FILE=x"},
+			WorkloadIdentityCredentialOptions{TenantID: "t", ClientID: "c", TokenFilePath: path}, ""},
+		{"options alone", nil, WorkloadIdentityCredentialOptions{TenantID: "t", ClientID: "c", TokenFilePath: path}, ""},
+		{"variables", []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID=c", "AZURE_FEDERATED_TOKEN_FILE=" + path}, WorkloadIdentityCredentialOptions{}, ""},
+		{"no file", []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID=c"}, WorkloadIdentityCredentialOptions{}, "AZURE_FEDERATED_TOKEN_FILE is not set"},
+		{"no client", []string{"AZURE_TENANT_ID=t"}, WorkloadIdentityCredentialOptions{TokenFilePath: path}, "TokenFilePath is set, but not AZURE_CLIENT_ID"},
+		{"no tenant", []string{"AZURE_CLIENT_ID=c", "AZURE_FEDERATED_TOKEN_FILE=" + path}, WorkloadIdentityCredentialOptions{},
+			"AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_TENANT_ID"},
+		{"an illegal tenant", nil, WorkloadIdentityCredentialOptions{TenantID: "t/", ClientID: "c", TokenFilePath: path},
+			"the tenant ID is not valid: it has letters, digits, dots and hyphens only"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			blankEnvironment(t)
+			setenv(t, row.variables...)
+			f := &fakeEntra{}
+			row.o.Transport = f
+			c, err := NewWorkloadIdentityCredential(&row.o)
+			if row.want != "" {
+				require.EqualError(t, err, "WorkloadIdentityCredential: "+row.want)
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, get(ctx0, c, vault).err)
+			require.Equal(t, "/t/oauth2/v2.0/token", f.sent[0].URL.Path)
+			require.Equal(t, "c", f.forms[0].Get("client_id"))
+		})
+	}
+}
+
+func TestWorkload_vector19_theFileIsReadAtEachExchangeAndNeverAtAHit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "token")
+		writeFile(t, path, "first")
+		f := &fakeEntra{}
+		c := newWorkload(t, azcore.ClientOptions{Transport: f}, path)
+		first := get(ctx0, c, vault)
+		require.NoError(t, first.err)
+		require.NoError(t, os.Remove(path))
+		require.True(t, first.token.Token == get(ctx0, c, vault).token.Token)
+		time.Sleep(10 * time.Minute)
+		writeFile(t, path, "second")
+		require.NoError(t, get(ctx0, c, "api://other/.default").err)
+		require.Equal(t, "first", f.forms[0].Get("client_assertion"))
+		require.Equal(t, "second", f.forms[1].Get("client_assertion"))
+	})
+}
+
+func TestWorkload_fileMissingOrEmptyInTheMiddleOfARotation(t *testing.T) {
+	for name, remove := range map[string]func(string) error{
+		"missing":   os.Remove,
+		"empty":     func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"a newline": func(path string) error { return os.WriteFile(path, []byte("\n"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "token")
+				writeFile(t, path, "a.b.c")
+				require.NoError(t, remove(path))
+				f := &fakeEntra{}
+				c := newWorkload(t, azcore.ClientOptions{Transport: f}, path)
+				time.AfterFunc(2*time.Second, func() { writeFile(t, path, "a.b.c") })
+				r := get(ctx0, c, vault)
+				require.NoError(t, r.err)
+				require.LessOrEqual(t, r.took, 3100*time.Millisecond)
+				require.Equal(t, 1, f.count())
+			})
+		})
+	}
+}
+
+func TestWorkload_fileThatCannotBeUsed(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		make func(path string) error
+		want string
+		took time.Duration
+	}{
+		{"missing", func(string) error { return nil }, "no such file or directory", 3100 * time.Millisecond},
+		{"empty", func(path string) error { return os.WriteFile(path, nil, 0o600) }, "it is empty", 3100 * time.Millisecond},
+		{"a folder", func(path string) error { return os.Mkdir(path, 0o700) }, "it is not a regular file", 0},
+		{"a pipe, which would wait for a writer", func(path string) error { return exec.Command("mkfifo", path).Run() }, "it is not a regular file", 0},
+		{"a device", func(path string) error { return os.Symlink("/dev/zero", path) }, "it is not a regular file", 0},
+		{"64 KiB and a byte", func(path string) error { return os.WriteFile(path, make([]byte, 64<<10+1), 0o600) }, "it is larger than 65536 bytes", 0},
+		{"a link to itself", func(path string) error { return os.Symlink(path, path) }, "too many levels of symbolic links", 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if runtime.GOOS == "windows" {
+				t.Skip("the texts are those of Unix")
+			}
+			bubble(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "token")
+				require.NoError(t, row.make(path))
+				f := &fakeEntra{}
+				r := get(ctx0, newWorkload(t, azcore.ClientOptions{Transport: f}, path), vault)
+				require.EqualError(t, r.err, "WorkloadIdentityCredential: Entra: the token file "+path+" can't be used: "+row.want)
+				require.Equal(t, ReasonConfiguration, asCredentialError(t, r.err))
+				require.Equal(t, row.took, r.took)
+				require.Zero(t, f.count())
+			})
+		})
+	}
+}
+
+func TestWorkload_aCallerWhoseContextEndsDoesNotWaitForTheFile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newWorkload(t, azcore.ClientOptions{Transport: &fakeEntra{}}, filepath.Join(t.TempDir(), "none"))
+		ctx, cancel := context.WithTimeout(ctx0, time.Second)
+		defer cancel()
+		r := get(ctx, c, vault)
+		require.ErrorIs(t, r.err, context.DeadlineExceeded)
+		require.Equal(t, time.Second, r.took)
+	})
+}
+
+func TestWorkload_expiredAssertionIsReadAgain(t *testing.T) {
+	const refused = "WorkloadIdentityCredential: Entra: the assertion is outside its validity: the token file was written 1h0m0s ago, and has to be " +
+		"replaced before its token expires (401 Unauthorized, invalid_client: AADSTS700024: Client assertion is not within its valid time range.)"
+	for _, row := range []struct {
+		name    string
+		replace string // the file's content when the first answer comes
+		want    string // the error
+		sent    []string
+	}{
+		{"replaced meanwhile", "new", "", []string{"old", "new"}},
+		{"not replaced", "old", refused, []string{"old"}},
+		{"replaced by another that has expired", "old too", refused, []string{"old", "old too"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "token")
+				writeFile(t, path, "old")
+				require.NoError(t, os.Chtimes(path, time.Now(), time.Now()))
+				time.Sleep(time.Hour)
+				f := &fakeEntra{}
+				f.script = func(n int, r *http.Request) (*http.Response, error) {
+					if n == 0 {
+						written, _ := os.Stat(path)
+						writeFile(t, path, row.replace)
+						_ = os.Chtimes(path, written.ModTime(), written.ModTime())
+					}
+					if strings.HasPrefix(f.forms[n].Get("client_assertion"), "old") {
+						return respond(r, 401, entraError(700024, "invalid_client", "Client assertion is not within its valid time range. Current time: x.")), nil
+					}
+					return nil, nil
+				}
+				err := get(ctx0, newWorkload(t, azcore.ClientOptions{Transport: f}, path), vault).err
+				if row.want == "" {
+					require.NoError(t, err)
+				} else {
+					require.EqualError(t, err, row.want)
+					require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
+				}
+				var sent []string
+				for _, form := range f.forms {
+					sent = append(sent, form.Get("client_assertion"))
+				}
+				require.Equal(t, row.sent, sent)
+			})
+		})
+	}
+}
+
+// A day of a pod: its token lives an hour, and so do Entra's; kubelet replaces the file every ten minutes.
+func TestWorkload_aDayOfRotations(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		em := managedidtest.New(nil)
+		file, err := em.NewTokenFile(t.TempDir(), nil)
+		require.NoError(t, err)
+		em.Setenv(t, managedidtest.Workload)
+		c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
+		require.NoError(t, err)
+		tokens := map[string]bool{}
+		for minute := range 24 * 60 {
+			if minute%10 == 9 {
+				require.NoError(t, file.Rotate())
+			}
+			r := get(ctx0, c, vault)
+			require.NoError(t, r.err)
+			require.Greater(t, time.Until(r.token.ExpiresOn), 2*time.Minute)
+			tokens[r.token.Token] = true
+			time.Sleep(time.Minute)
+		}
+		require.Len(t, tokens, 27) // one each 55 minutes, when the last has five left
+		require.Len(t, em.Requests(), 27)
+		for _, r := range em.Requests() {
+			require.Equal(t, 200, r.Status, "each with a valid assertion, at the first try")
+		}
+	})
+}
+
+func TestWorkload_aLateRotation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		em := managedidtest.New(nil)
+		file, err := em.NewTokenFile(t.TempDir(), nil)
+		require.NoError(t, err)
+		em.Setenv(t, managedidtest.Workload)
+		c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
+		require.NoError(t, err)
+		time.Sleep(30 * time.Minute)
+		first := get(ctx0, c, vault)
+		require.NoError(t, first.err)
+		for now := time.Now(); now.Before(first.token.ExpiresOn); now = time.Now() { // the refresh fails, the token serves
+			r := get(ctx0, c, vault)
+			require.NoError(t, r.err)
+			require.True(t, r.token.Token == first.token.Token)
+			time.Sleep(30 * time.Second)
+		}
+		err = get(ctx0, c, vault).err
+		require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
+		require.Contains(t, err.Error(), "the token file was written 1h30m0s ago")
+		require.NoError(t, file.Rotate())
+		time.Sleep(replayTime)
+		require.NoError(t, get(ctx0, c, vault).err)
+	})
+}
