@@ -87,13 +87,13 @@ type entry struct {
 	current atomic.Pointer[token] // read without a lock, written under mu
 
 	mu       sync.Mutex
-	flight   *flight   // the request under way or nil; guarded by mu, as is the rest
-	flights  int       // begun so far
-	refusal  error     // the last definite refusal
-	refused  string    // the claims that it is of
-	replayed time.Time // until when it is repeated
-	swept    int       // the last sweep that decided about it
-	gone     bool      // dropped from its map: look again
+	underway map[string]*flight // by the claims that they ask for; guarded by mu, as is the rest
+	flights  int                // begun so far
+	refusal  error              // the last definite refusal
+	refused  string             // the claims that it is of
+	replayed time.Time          // until when it is repeated
+	swept    int                // the last sweep that decided about it
+	gone     bool               // dropped from its map: look again
 }
 
 // flight is one request for a token, however many wait for it.
@@ -169,7 +169,7 @@ func (e *entry) drop(sweep int, now time.Time) bool {
 	defer e.mu.Unlock()
 	if e.swept != sweep {
 		e.swept = sweep
-		e.gone = e.gone || e.flight == nil && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
+		e.gone = e.gone || len(e.underway) == 0 && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
 	}
 	return e.gone
 }
@@ -193,26 +193,27 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	case state == expired:
 		t = nil
 	}
-	if t == nil && now.Before(e.replayed) && o.claims == e.refused {
+	if t == nil && now.Before(e.replayed) && (o.claims == e.refused || e.refused == "") {
 		return nil, nil, e.refusal
 	}
-	if e.flight == nil || o.claims != "" && o.claims != e.flight.order.claims {
-		e.flight = e.begin(now, now.Add(flightLimit), o)
-	} else if resting := e.flight; o.probe && resting.resting.Load() && !resting.last {
+	f := e.underway[o.claims]
+	if f == nil {
+		f = e.begin(now, now.Add(flightLimit), o)
+	} else if resting := f; o.probe && resting.resting.Load() && !resting.last {
 		deadline := now.Add(connectLimit + answerLimit) // what the new try needs at least
 		last := resting.deadline.Before(deadline)
 		if !last {
 			deadline = resting.deadline
 		}
-		e.flight = e.begin(now, deadline, resting.order)
-		e.flight.last, e.flight.waiters, resting.next = last, resting.waiters, e.flight
+		f = e.begin(now, deadline, resting.order)
+		f.last, f.waiters, resting.next = last, resting.waiters, f
 		resting.cancel()
 	}
 	if state == due {
 		return t, nil, nil
 	}
-	e.flight.waiters++
-	return t, e.flight, nil
+	f.waiters++
+	return t, f, nil
 }
 
 // begin starts a flight. The caller holds mu.
@@ -220,6 +221,10 @@ func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	e.flights++
 	f := &flight{order: o, number: e.flights, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
+	if e.underway == nil {
+		e.underway = map[string]*flight{}
+	}
+	e.underway[o.claims] = f
 	go e.fly(context.WithValue(ctx, flightKey{}, f), f)
 	return f
 }
@@ -261,15 +266,16 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		}
 	case f.next == nil:
 		f.err = err
-		if state := old.freshness(now); state == due || state == urgent { // a fresh one's plan stands
+		state := old.freshness(now) // a fresh one's plan stands, and so does that of one with other claims
+		if (state == due || state == urgent) && (f.order.claims == "" || f.order.claims == old.claims) {
 			e.current.Store(old.paused(now))
 		}
 	}
 	if f.err != nil && reasonOf(err).final() {
 		e.refusal, e.refused, e.replayed = err, f.order.claims, now.Add(replayTime)
 	}
-	if e.flight == f {
-		e.flight = nil
+	if e.underway[f.order.claims] == f {
+		delete(e.underway, f.order.claims)
 	}
 	close(f.done)
 }
@@ -282,8 +288,8 @@ func (e *entry) leave(f *flight, absent bool) {
 		f = f.next
 	}
 	f.waiters--
-	if absent && f.waiters == 0 && e.flight == f {
-		e.flight = nil
+	if absent && f.waiters == 0 && e.underway[f.order.claims] == f {
+		delete(e.underway, f.order.claims)
 		f.cancel()
 	}
 }

@@ -50,10 +50,23 @@ type link struct {
 // chainable is what this package's credentials are to a chain of several links.
 type chainable interface{ inChain() azcore.TokenCredential }
 
+// ours returns a credential of this package, nil for any other: also for one that embeds ours, whose GetToken may be
+// another.
+func ours(s azcore.TokenCredential) chainable {
+	switch s.(type) {
+	case *credential, *ManagedIdentityCredential, *WorkloadIdentityCredential, *EnvironmentCredential, *ClientSecretCredential,
+		*ChainedTokenCredential, *DefaultAzureCredential, failingLink:
+		return s.(chainable)
+	}
+	return nil
+}
+
 func newLink(s azcore.TokenCredential, several bool) link {
 	l := link{TokenCredential: s}
-	if c, ok := s.(chainable); !ok {
+	c := ours(s)
+	if c == nil {
 		l.turn = make(chan struct{}, 1)
+		return l
 	} else if several {
 		l.TokenCredential = c.inChain()
 	}

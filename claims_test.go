@@ -137,3 +137,92 @@ func TestClaims_ofAManagedIdentity(t *testing.T) {
 		require.Len(t, f.requests(), 2)
 	})
 }
+
+// A challenge comes from a server: it must not harm those who share the token that it is about.
+func TestClaims_aRefusalOfThemReachesNoPlainCaller(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if err := delayed(r, time.Second); err != nil {
+				return nil, err
+			}
+			if f.forms[n].Get("claims") != "" {
+				return respond(r, 400, entraError(50079, "invalid_request", "bad claims")), nil
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		var all sync.WaitGroup
+		all.Go(func() { require.Error(t, getWithClaims(c, claimsA).err) })
+		time.Sleep(time.Millisecond)
+		require.NoError(t, get(ctx0, c, vault).err)
+		all.Wait()
+	})
+}
+
+func TestClaims_badOnesDoNotPutOffTheRefresh(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		first := get(ctx0, c, vault).token
+		sleepUntil(first.ExpiresOn.Add(-defaultRefreshBefore))
+		for range 3 {
+			require.Equal(t, ReasonConfiguration, asCredentialError(t, getWithClaims(c, "no JSON").err))
+			get(ctx0, c, vault)
+			time.Sleep(time.Second)
+		}
+		require.False(t, first.Token == get(ctx0, c, vault).token.Token)
+		require.Equal(t, 2, f.count())
+	})
+}
+
+func TestClaims_twoChallengesTakeTwoRequests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Second) }}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		var all sync.WaitGroup
+		for range 500 {
+			for _, claims := range []string{claimsA, claimsB, ""} {
+				all.Go(func() { require.NoError(t, getWithClaims(c, claims).err) })
+			}
+		}
+		all.Wait()
+		require.Equal(t, 3, f.count())
+	})
+}
+
+func TestClaims_theirTokenServesPlainCallersWhoseFlightFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if n > 0 && f.forms[n].Get("claims") == "" {
+				return nil, errRefused
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		first := get(ctx0, c, vault).token
+		sleepUntil(first.ExpiresOn)
+		var all sync.WaitGroup
+		var plain, a result
+		all.Go(func() { plain = get(ctx0, c, vault) })
+		time.Sleep(time.Millisecond)
+		all.Go(func() { a = getWithClaims(c, claimsA) })
+		all.Wait()
+		require.NoError(t, a.err)
+		require.NoError(t, plain.err)
+		require.True(t, plain.token.Token == a.token.Token)
+	})
+}
+
+func TestClaims_aWrongSecretIsRefusedOnceASecondWhateverTheyAre(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{script: answerWith(401, entraError(7000215, "invalid_client", "x"))}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		for range 100 {
+			require.Error(t, get(ctx0, c, vault).err)
+			require.Error(t, getWithClaims(c, claimsA).err)
+		}
+		require.Equal(t, 1, f.count())
+	})
+}

@@ -152,7 +152,7 @@ func (c *credential) order(a ask) *order {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}
-			if err != nil {
+			if err = c.own(err); err != nil {
 				c.logger.Warn("token request failed", "credential", c.who, "scope", a.scope, "took", took, "error", err.Error())
 				return
 			}
@@ -181,6 +181,9 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 				continue
 			case f.err == nil:
 				return nil, &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": the token expired on its way"}
+			}
+			if t := e.current.Load(); f.order.claims == "" && t.freshness(now) != expired { // claims brought one meanwhile
+				return t, nil
 			}
 			return nil, f.err
 		default:

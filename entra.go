@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
@@ -27,15 +25,10 @@ import (
 // entra buys tokens for an application, by the OAuth 2.0 client credentials flow ("Microsoft identity platform and the
 // OAuth 2.0 client credentials flow"), with a secret or an assertion.
 type entra struct {
+	entraConfig
 	name      string // the credential's type
 	authority *url.URL
-	tenant    string // where a request names none
-	clientID  string
-	allowed   []string // other tenants
 	proof     proof
-	options   azcore.ClientOptions
-	cache     *TokenCache
-	logger    *slog.Logger
 
 	others sync.Map // other tenants, in lower case → *credential
 }
@@ -50,7 +43,11 @@ type proof struct {
 
 // credential makes the credential for one tenant, and its twin.
 func (e *entra) credential(tenant string) (*credential, error) {
-	tokenURL := e.authority.JoinPath(tenant, "oauth2/v2.0/token").String()
+	path := "oauth2/v2.0/token"
+	if strings.EqualFold(tenant, tenantADFS) {
+		path = "oauth2/token" // "AD FS OpenID Connect/OAuth flows and application scenarios"
+	}
+	tokenURL := e.authority.JoinPath(tenant, path).String()
 	endpoint := fmt.Sprintf("entra %s %q", e.authority.JoinPath(strings.ToLower(tenant)), strings.ToLower(e.clientID))
 	s := &source{
 		name:      "Entra",
@@ -86,7 +83,7 @@ var entraRetry = policy.RetryOptions{MaxRetries: 3, RetryDelay: 800 * time.Milli
 			_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 			return !untrusted
 		}
-		return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 || readAnswer(resp).code == "temporarily_unavailable"
+		return resp != nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 || readAnswer(resp).code == "temporarily_unavailable")
 	},
 }
 
@@ -119,28 +116,29 @@ func (e *entra) request(ctx context.Context, tokenURL string, a ask) (*policy.Re
 	if claims != "" {
 		form.Set("claims", claims)
 	}
+	ctx = context.WithValue(ctx, bodySecretKey{}, func() string { return secret })
 	req, err := runtime.NewRequest(ctx, http.MethodPost, tokenURL)
 	if err != nil {
 		return nil, err
 	}
 	req.Raw().Header.Set("Accept", "application/json")
-	req.SetOperationValue(bodySecret(secret))
 	return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded; charset=utf-8")
 }
 
 // requestClaims adds to a challenge that the caller handles continuous access evaluation: its capability CP1
 // ("Claims challenges, claims requests and client capabilities").
 func requestClaims(a ask) (string, error) {
-	var err error
-	if a.cae {
-		a.claims, err = withMember(a.claims, `["CP1"]`, "access_token", "xms_cc", "values")
-	} else if a.claims != "" {
-		err = json.Unmarshal([]byte(a.claims), &map[string]json.RawMessage{})
+	if a.claims == "" && !a.cae {
+		return "", nil
 	}
+	merged, err := withMember(a.claims, `["CP1"]`, "access_token", "xms_cc", "values")
 	if err != nil {
 		return "", errors.New("the Claims of the request are not the JSON object of a claims challenge")
 	}
-	return a.claims, nil
+	if !a.cae {
+		return a.claims, nil
+	}
+	return merged, nil
 }
 
 // withMember sets a member of a JSON object, and those on the way to it.
@@ -178,7 +176,7 @@ var refusals = map[int]verdict{
 	90061:   {reason: ReasonRejectedCredential, advice: "Entra can't reach the assertion's issuer, whose discovery document and keys must be public"},
 	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
 	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
-	50196:   {reason: ReasonThrottled, advice: "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
+	50196:   {advice: "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
 	500011:  unknownResource,
 	70011:   unknownResource,
 }

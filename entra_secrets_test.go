@@ -35,12 +35,23 @@ var echoes = map[string]func(secret string) script{
 		b, _ := json.Marshal(map[string]any{"error": map[string]any{"code": s, "message": "bad " + s}})
 		return answerWith(500, string(b))
 	},
-	"in HTML":         func(s string) script { return answerWith(403, "<html>"+s) },
-	"in broken JSON":  func(s string) script { return answerWith(200, `{"access_token":"`+secretToken+`","x":"`+s+`"`) },
-	"without expiry":  func(s string) script { return answerWith(200, `{"access_token":"`+secretToken+`"}`) },
-	"in a redirect":   func(s string) script { return redirectWith(s) },
-	"in the status":   func(s string) script { return failWith("malformed HTTP status code \"" + s + "\"") },
-	"in a bad header": func(s string) script { return failWith("malformed MIME header line: " + s) },
+	"in HTML":                func(s string) script { return answerWith(403, "<html>"+s) },
+	"in broken JSON":         func(s string) script { return answerWith(200, `{"access_token":"`+secretToken+`","x":"`+s+`"`) },
+	"without expiry":         func(s string) script { return answerWith(200, `{"access_token":"`+secretToken+`"}`) },
+	"in a redirect":          func(s string) script { return redirectWith(s) },
+	"in the status":          func(s string) script { return failWith("malformed HTTP status code \"" + s + "\"") },
+	"in a transport's error": func(s string) script { return failWith("refused the body " + s) },
+	"in another, as sent":    func(s string) script { return failWith("refused the body client_secret=" + url.QueryEscape(s)) },
+	"in a bad header":        func(s string) script { return failWith("malformed MIME header line: " + s) },
+}
+
+// printer is a policy of a user's that prints what it can.
+type printer struct{ out *lockedBuffer }
+
+func (p printer) Do(req *policy.Request) (*http.Response, error) {
+	fmt.Fprintf(p.out, "%v\n%+v\n%#v\n", req, req, req)
+	fmt.Fprintf(p.out, "%v\n%+v\n%#v\n", *req, *req, *req)
+	return req.Next()
 }
 
 func redirectWith(s string) script {
@@ -67,6 +78,8 @@ func TestSecrets_ofEntraAppearNowhereButInTheBody(t *testing.T) {
 					f := &fakeEntra{script: echo(secret)}
 					o := azcore.ClientOptions{Transport: f, TracingProvider: recorder(out),
 						Logging: policy.LogOptions{IncludeBody: true, AllowedHeaders: []string{"authorization"}, AllowedQueryParams: []string{"client_secret"}}}
+					o.PerCallPolicies = []policy.Policy{printer{out}}
+					o.PerRetryPolicies = o.PerCallPolicies
 					logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 					cache := NewTokenCache(nil)
 					blankEnvironment(t)

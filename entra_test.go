@@ -141,7 +141,8 @@ func TestEntra_claimsAreMerged(t *testing.T) {
 		{"no JSON", "x", false, "", notObject},
 		{"no JSON, CAE", "x", true, "", notObject},
 		{"an array", "[]", false, "", notObject},
-		{"null", "null", true, "", notObject},
+		{"null", "null", false, "", notObject},
+		{"null, CAE", "null", true, "", notObject},
 		{"an access_token that is none", `{"access_token":"x"}`, true, "", notObject},
 		{"a null access_token", `{"access_token":null}`, true, "", notObject},
 		{"an xms_cc that is none", `{"access_token":{"xms_cc":[]}}`, true, "", notObject},
@@ -188,7 +189,7 @@ func TestEntra_errorsByTheirCode(t *testing.T) {
 		{400, "invalid_resource", 500011, ReasonInvalidScope, unknown},
 		{400, "invalid_scope", 70011, ReasonInvalidScope, unknown},
 		{400, "invalid_scope", 1002012, ReasonInvalidScope, unknown},
-		{400, "invalid_grant", 50196, ReasonThrottled, "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
+		{400, "invalid_grant", 50196, "", "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
 		{400, "interaction_required", 50076, "", "Entra refused the request"},
 	} {
 		t.Run(fmt.Sprint(row.code), func(t *testing.T) {
@@ -297,6 +298,30 @@ func TestEntra_retryAfterClosesTheGateOfOneApplication(t *testing.T) {
 		all.Wait()
 		require.Equal(t, 4, f.count())
 	})
+}
+
+func TestEntra_retryAfterOfAServerErrorIsHonoured(t *testing.T) {
+	for _, status := range []int{500, 502, 503, 504} {
+		bubble(t, func(t *testing.T) {
+			f := &fakeEntra{script: func(n int, r *http.Request) (*http.Response, error) {
+				if n == 0 {
+					return respond(r, status, "", "Retry-After", "80"), nil
+				}
+				return nil, nil
+			}}
+			r := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
+			require.NoError(t, r.err)
+			require.Equal(t, 80*time.Second, r.took)
+		})
+	}
+}
+
+func TestEntra_aHugeFirstAnswerIsMalformed(t *testing.T) {
+	f := &fakeEntra{script: answerWith(200, strings.Repeat(" ", maxBody+1))}
+	err := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault).err
+	require.EqualError(t, err, "ClientSecretCredential: Entra: the answer is larger than 1 MiB")
+	require.Equal(t, ReasonMalformedAnswer, asCredentialError(t, err))
+	require.Equal(t, 1, f.count())
 }
 
 func TestEntra_aThousandCallersCold(t *testing.T) {

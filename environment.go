@@ -55,7 +55,7 @@ func NewEnvironmentCredential(options *EnvironmentCredentialOptions) (*Environme
 // AZURE_CLIENT_ID also belong to workload identity.
 func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
 	secret, certificate := os.Getenv("AZURE_CLIENT_SECRET"), os.Getenv("AZURE_CLIENT_CERTIFICATE_PATH")
-	proof := "AZURE_CLIENT_SECRET"
+	set := "AZURE_CLIENT_SECRET"
 	switch {
 	case secret == "" && certificate == "":
 		message := "neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
@@ -64,10 +64,10 @@ func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
 		}
 		return nil, notConfigured(nameEnvironment, message)
 	case secret == "":
-		proof = "AZURE_CLIENT_CERTIFICATE_PATH"
+		set = "AZURE_CLIENT_CERTIFICATE_PATH"
 	}
 	if missing := unset("AZURE_TENANT_ID", "AZURE_CLIENT_ID"); len(missing) > 0 {
-		return nil, errors.New(nameEnvironment + ": " + proof + " is set, but not " + strings.Join(missing, " and "))
+		return nil, errors.New(nameEnvironment + ": " + set + " is set, but not " + strings.Join(missing, " and "))
 	}
 	if secret == "" {
 		return nil, errors.New(nameEnvironment + ": this version can't use a certificate yet; set AZURE_CLIENT_SECRET")

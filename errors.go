@@ -165,10 +165,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 	if a.description == "" {
 		a.description = text(fields, "message")
 	}
-	for _, s := range secrets {
-		a.code, a.description = strings.ReplaceAll(a.code, s, "REDACTED"), strings.ReplaceAll(a.description, s, "REDACTED")
-	}
-	a.code, a.description = quotable(a.code), quotable(a.description)
+	a.code, a.description = quotable(redacted(a.code, secrets)), quotable(redacted(a.description, secrets))
 	return a
 }
 
@@ -193,6 +190,13 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
 }
 
+func redacted(s string, secrets []string) string {
+	for _, secret := range secrets {
+		s = strings.ReplaceAll(s, secret, "REDACTED")
+	}
+	return s
+}
+
 // quotable makes an endpoint's text fit into an error's line, and the same each time: Entra puts
 // identifiers and times behind "Trace ID:", and times behind "Current time:".
 func quotable(s string) string {
@@ -207,13 +211,23 @@ func quotable(s string) string {
 }
 
 // transportError keeps a transport's own text out of logs and spans: net/http quotes what it could not parse.
-type transportError struct{ error }
+type transportError struct {
+	err   error
+	cause string
+}
 
-func (e transportError) Error() string { return transportCause(e.error) }
-func (e transportError) Unwrap() error { return e.error }
+func newTransportError(err error, req *http.Request) transportError {
+	return transportError{err, transportCause(err, secrets(req)...)}
+}
+
+func (e transportError) Error() string { return e.cause }
+func (e transportError) Unwrap() error { return e.err }
 
 // transportCause is the stable part of a transport's error: no address, port, URL or time, and nothing that was received.
-func transportCause(err error) string {
+func transportCause(err error, secrets ...string) string {
+	if e, ok := errors.AsType[transportError](err); ok {
+		return e.cause
+	}
 	var netErr net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
 		return "no answer in time"
@@ -234,7 +248,7 @@ func transportCause(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	text, _, _ := strings.Cut(oneLine(err.Error()), `"`)
+	text, _, _ := strings.Cut(oneLine(redacted(err.Error(), secrets)), `"`)
 	if before, _, malformed := strings.Cut(text, "malformed"); malformed {
 		text = before + "malformed answer"
 	}

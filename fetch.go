@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -55,13 +54,13 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	}
 	resp, sent, err := c.send(req)
 	if err == nil && c.source.outdated != nil && c.source.outdated(readAnswer(resp)) {
-		if anew, e := c.source.request(ctx, a); e == nil && !slices.Equal(secrets(anew), secrets(req)) {
+		if anew, e := c.source.request(ctx, a); e == nil && bodySecret(anew.Raw()) != bodySecret(req.Raw()) {
 			req = anew
 			resp, sent, err = c.send(req)
 		}
 	}
 	if err != nil {
-		return t, c.unanswered(ctx, err)
+		return t, c.unanswered(ctx, err, secrets(req.Raw())...)
 	}
 	body, err := runtime.Payload(resp)
 	if err != nil {
@@ -84,7 +83,9 @@ func (c *credential) send(req *policy.Request) (*http.Response, time.Time, error
 	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
 	resp, err := c.client.Pipeline().Do(req)
 	req.OperationValue(&try)
-	if err == nil {
+	if resp == nil && err == nil {
+		err = errors.New("a policy returned neither an answer nor an error")
+	} else if err == nil {
 		for name, values := range try.retryAfter {
 			resp.Header[name] = values
 		}
@@ -92,7 +93,11 @@ func (c *credential) send(req *policy.Request) (*http.Response, time.Time, error
 	return resp, try.sent, err
 }
 
+// isProven tells whether the endpoint is known to be what it is taken for.
 func (c *credential) isProven() bool {
+	if c.source.recognise == nil {
+		return true
+	}
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
 	return c.endpoint.presence.proven
@@ -100,11 +105,11 @@ func (c *credential) isProven() bool {
 
 // unanswered explains a flight that ended without an answer. It never wraps err: only a caller whose own
 // context ended may see an error that matches a context's.
-func (c *credential) unanswered(ctx context.Context, err error) error {
+func (c *credential) unanswered(ctx context.Context, err error, secrets ...string) error {
 	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok {
 		return own
 	}
-	cause := transportCause(err)
+	cause, proven := transportCause(err, secrets...), c.isProven()
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
 	if ctx.Err() != nil {
@@ -112,7 +117,7 @@ func (c *credential) unanswered(ctx context.Context, err error) error {
 			cause += ", the endpoint's last failure: " + c.endpoint.failure
 		}
 	}
-	if !c.endpoint.presence.proven {
+	if !proven {
 		return absent(c.who, c.source, cause)
 	}
 	if _, ok := errors.AsType[tooLargeError](err); ok {
@@ -127,7 +132,7 @@ func (c *credential) notReady(cause string) error {
 
 // refused explains the answer that azcore's retry policy did not, or no longer, retry.
 func (c *credential) refused(req *policy.Request, resp *http.Response, body []byte) error {
-	a := readAnswer(resp, secrets(req)...)
+	a := readAnswer(resp, secrets(req.Raw())...)
 	if c.source.recognise != nil && !c.isProven() {
 		return notRecognised(c.who, c.source, a)
 	}

@@ -20,9 +20,9 @@ import (
 
 func TestCache_aSweepDropsBothKeysOfAnEntryOrNone(t *testing.T) {
 	now := time.Now()
-	e := &entry{flight: &flight{}}
+	e := &entry{underway: map[string]*flight{"": {}}}
 	require.False(t, e.drop(1, now))
-	e.flight = nil // it failed while the sweep was on its way to the second key
+	e.underway = nil // it failed while the sweep was on its way to the second key
 	require.False(t, e.drop(1, now))
 	require.True(t, e.drop(2, now))
 	require.True(t, e.drop(2, now))
@@ -77,7 +77,7 @@ func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing
 			ctx, cancel := context.WithDeadline(ctx0, now.Add(left))
 			resting := &flight{order: o, deadline: now.Add(left), cancel: cancel, waiters: 3, done: make(chan struct{})}
 			resting.resting.Store(true)
-			e := &entry{flight: resting}
+			e := &entry{underway: map[string]*flight{"": resting}}
 			_, f, err := e.join(now, &order{probe: true})
 			require.NoError(t, err)
 			require.Same(t, f, resting.next)

@@ -1,10 +1,12 @@
 package managedid
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/managedidtest"
@@ -146,4 +148,34 @@ func TestDefault_aWrongSecretIsRefusedByEntraNeverServedFromTheCache(t *testing.
 	require.NoError(t, get(ctx0, credential(), vault).err)
 	require.Len(t, em.Requests(), 2)
 	require.Equal(t, 401, em.Requests()[1].Status)
+}
+
+// inTenant is a credential of one's own that embeds ours: what it overrides holds in a chain too.
+type inTenant struct {
+	*ClientSecretCredential
+	tenant string
+}
+
+func (c inTenant) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	opts.TenantID = c.tenant
+	return c.ClientSecretCredential.GetToken(ctx, opts)
+}
+
+func TestChained_asksACredentialThatEmbedsOurs(t *testing.T) {
+	for links := range 2 {
+		f := &fakeEntra{}
+		home := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{AdditionallyAllowedTenants: []string{"fabrikam"}})
+		require.NoError(t, get(ctx0, home, vault).err)
+		sources := []azcore.TokenCredential{&inTenant{home, "fabrikam"}}
+		for range links {
+			sources = append(sources, home)
+		}
+		chain, err := NewChainedTokenCredential(sources, nil)
+		require.NoError(t, err)
+		for range 2 {
+			require.NoError(t, get(ctx0, chain, vault).err)
+		}
+		require.Equal(t, 2, f.count())
+		require.Equal(t, "/fabrikam/oauth2/v2.0/token", f.sent[1].URL.Path)
+	}
 }

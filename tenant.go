@@ -17,9 +17,9 @@ import (
 // entraConfig is what the credentials that ask Entra have in common.
 type entraConfig struct {
 	options  azcore.ClientOptions
-	tenantID string
+	tenantID string // where a request names none
 	clientID string
-	allowed  []string
+	allowed  []string // other tenants
 	cache    *TokenCache
 	logger   *slog.Logger
 }
@@ -35,9 +35,9 @@ func newEntraCredential(name string, o entraConfig, p proof) (*credential, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	e := &entra{name: name, authority: authority, tenant: o.tenantID, clientID: o.clientID, allowed: slices.Clone(o.allowed),
-		proof: p, options: o.options, cache: cacheFor(o.cache, &o.options), logger: o.logger}
-	return e.credential(o.tenantID)
+	o.cache = cacheFor(o.cache, &o.options)
+	o.allowed, o.options = slices.Clone(o.allowed), copyOptions(o.options)
+	return (&entra{entraConfig: o, name: name, authority: authority, proof: p}).credential(o.tenantID)
 }
 
 // authorityHost returns the cloud's address of Entra, in azidentity's order of precedence.
@@ -50,12 +50,15 @@ func authorityHost(c cloud.Configuration) (*url.URL, error) {
 		host, name = cmp.Or(os.Getenv("AZURE_AUTHORITY_HOST"), cloud.AzurePublic.ActiveDirectoryAuthorityHost), "AZURE_AUTHORITY_HOST"
 	}
 	u, err := parseEndpoint(name, host)
-	if err != nil || u.Scheme != "https" || u.RawQuery != "" {
-		return nil, fmt.Errorf("%s is not an https URL of scheme and host", name)
+	if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.ForceQuery {
+		return nil, fmt.Errorf("%s is not an https URL without a query", name)
 	}
 	u.Host = strings.ToLower(u.Host)
 	return u, nil
 }
+
+// tenantADFS is what Active Directory Federation Services has in the place of a tenant.
+const tenantADFS = "adfs"
 
 func validTenant(id string) bool {
 	return strings.Trim(id, ".") != "" && !strings.ContainsFunc(id, func(r rune) bool {
@@ -65,18 +68,19 @@ func validTenant(id string) bool {
 
 // inTenant returns the credential for a request's tenant; home is the one for the configured tenant.
 func (e *entra) inTenant(home *credential, tenant string) (*credential, error) {
-	if tenant == "" || strings.EqualFold(tenant, e.tenant) {
+	valid := validTenant(tenant)
+	if tenant == "" || valid && strings.EqualFold(tenant, e.tenantID) {
 		return home, nil
 	}
 	key := strings.ToLower(tenant)
-	if c, ok := e.others.Load(key); ok {
+	if c, ok := e.others.Load(key); ok && valid {
 		return c.(*credential), nil
 	}
 	problem := ""
 	switch {
-	case !validTenant(tenant):
+	case !valid:
 		problem = "the request's tenant ID is not valid"
-	case strings.EqualFold(e.tenant, "adfs"):
+	case strings.EqualFold(e.tenantID, tenantADFS):
 		problem = "AD FS has no tenants, but the request names one"
 	case !slices.ContainsFunc(e.allowed, func(t string) bool { return t == "*" || strings.EqualFold(t, tenant) }):
 		problem = fmt.Sprintf("a token of tenant %s is asked for, which is not the configured one; add it to AdditionallyAllowedTenants if it may be", tenant)

@@ -11,7 +11,7 @@ import (
 )
 
 func TestAuthority_precedence(t *testing.T) {
-	const bad = "AZURE_AUTHORITY_HOST is not an https URL of scheme and host"
+	const bad = "AZURE_AUTHORITY_HOST is not an https URL without a query"
 	services := map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Audience: "a", Endpoint: "e"}}
 	for _, row := range []struct {
 		name      string
@@ -36,7 +36,7 @@ func TestAuthority_precedence(t *testing.T) {
 		{"with a fragment", cloud.Configuration{}, "https://login.example#not-for-print", "", bad},
 		{"no URL", cloud.Configuration{}, "https://login.example:not-for-print", "", bad},
 		{"the option without TLS", cloud.Configuration{ActiveDirectoryAuthorityHost: "http://login.example"}, "", "",
-			"Cloud.ActiveDirectoryAuthorityHost is not an https URL of scheme and host"},
+			"Cloud.ActiveDirectoryAuthorityHost is not an https URL without a query"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
@@ -64,19 +64,20 @@ func TestTenant_ofARequest(t *testing.T) {
 		want    string // the tenant that is asked
 		err     string
 	}{
-		{"none", "contoso", nil, "", "contoso", ""},
-		{"the credential's", "contoso", nil, "contoso", "contoso", ""},
-		{"the credential's in other letters", "contoso", nil, "CONTOSO", "contoso", ""},
+		{"none", "contoso", nil, "", "contoso/oauth2/v2.0", ""},
+		{"the credential's", "contoso", nil, "contoso", "contoso/oauth2/v2.0", ""},
+		{"the credential's in other letters", "contoso", nil, "CONTOSO", "contoso/oauth2/v2.0", ""},
 		{"another", "contoso", nil, "fabrikam", "", notAllowed},
 		{"another, and others are allowed", "contoso", []string{"x"}, "fabrikam", "", notAllowed},
-		{"allowed", "contoso", []string{"x", "fabrikam"}, "fabrikam", "fabrikam", ""},
-		{"allowed in other letters", "contoso", []string{"Fabrikam"}, "fabrikam", "fabrikam", ""},
-		{"all are", "contoso", []string{"*"}, "fabrikam", "fabrikam", ""},
+		{"allowed", "contoso", []string{"x", "fabrikam"}, "fabrikam", "fabrikam/oauth2/v2.0", ""},
+		{"allowed in other letters", "contoso", []string{"Fabrikam"}, "fabrikam", "fabrikam/oauth2/v2.0", ""},
+		{"all are", "contoso", []string{"*"}, "fabrikam", "fabrikam/oauth2/v2.0", ""},
 		{"a space in the list is part of a name", "contoso", []string{" fabrikam"}, "fabrikam", "", notAllowed},
 		{"illegal", "contoso", []string{"*"}, "a/b", "", "the request's tenant ID is not valid"},
 		{"illegal and listed", "contoso", []string{"a/b"}, "a/b", "", "the request's tenant ID is not valid"},
+		{"the credential's with a sign that folds to a letter", "kontoso", nil, "\u212aontoso", "", "the request's tenant ID is not valid"},
 		{"AD FS", "adfs", []string{"*"}, "fabrikam", "", "AD FS has no tenants, but the request names one"},
-		{"AD FS itself", "adfs", nil, "adfs", "adfs", ""},
+		{"AD FS itself", "adfs", nil, "adfs", "adfs/oauth2", ""},
 	} {
 		for _, variable := range []bool{false, true} {
 			t.Run(fmt.Sprint(row.name, ", by variable: ", variable), func(t *testing.T) {
@@ -102,7 +103,7 @@ func TestTenant_ofARequest(t *testing.T) {
 					}
 					require.NoError(t, err)
 					require.Equal(t, 1, f.count(), "the second is a hit")
-					require.Equal(t, "/"+row.want+"/oauth2/v2.0/token", f.sent[0].URL.Path)
+					require.Equal(t, "/"+row.want+"/token", f.sent[0].URL.Path)
 				}
 			})
 		}

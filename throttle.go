@@ -108,7 +108,7 @@ func (g *gate) end(now time.Time, closings int, resp *http.Response) {
 	}
 	wait := retryAfter(resp.Header, now)
 	switch current := closings == g.closings; {
-	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable && wait > 0:
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && wait > 0:
 		if current { // else it answers a request from before a closing that says the same
 			g.closings++
 			g.trusted = false
@@ -261,16 +261,19 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Response, err error) {
 	ended := req.Raw().Context().Err() != nil // the flight was, which says nothing about the endpoint
 	var a answer
+	var cause string
 	if err == nil {
-		a = readAnswer(resp, secrets(req)...)
+		a = readAnswer(resp, secrets(req.Raw())...)
+	} else {
+		cause = transportCause(err, secrets(req.Raw())...)
 	}
 	p.endpoint.update(func(now time.Time) {
 		p.endpoint.presence.end()
 		if err != nil {
 			p.endpoint.gate.end(now, closings, nil)
 			if !ended {
-				p.endpoint.failure = transportCause(err)
-				p.endpoint.presence.fail(now, absent(p.who, p.source, transportCause(err)))
+				p.endpoint.failure = cause
+				p.endpoint.presence.fail(now, absent(p.who, p.source, cause))
 			}
 			return
 		}

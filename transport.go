@@ -25,17 +25,23 @@ const identityHeader = "X-Identity-Header"
 // secretHeaders are those that no log and no error shows.
 var secretHeaders = []string{"Authorization", identityHeader, "Secret"}
 
-// bodySecret is the operation value by which a request says what its body must not be quoted with.
-type bodySecret string
+// bodySecretKey is the key by which a request's context has the secret of its body, in a function, which fmt doesn't print.
+type bodySecretKey struct{}
+
+func bodySecret(req *http.Request) string {
+	if secret, ok := req.Context().Value(bodySecretKey{}).(func() string); ok {
+		return secret()
+	}
+	return ""
+}
 
 // secrets returns what the request says in its secret headers, and the secret of its body as it is and as it was sent.
-func secrets(req *policy.Request) (values []string) {
-	var body bodySecret
-	if req.OperationValue(&body); body != "" {
-		values = append(values, string(body), url.QueryEscape(string(body)))
+func secrets(req *http.Request) (values []string) {
+	if s := bodySecret(req); s != "" {
+		values = append(values, s, url.QueryEscape(s))
 	}
 	for _, name := range secretHeaders {
-		if v := req.Raw().Header.Get(name); v != "" {
+		if v := req.Header.Get(name); v != "" {
 			values = append(values, v)
 		}
 	}
@@ -81,6 +87,16 @@ func cacheFor(named *TokenCache, options *azcore.ClientOptions) *TokenCache {
 		return &TokenCache{}
 	}
 	return &processCache
+}
+
+// copyOptions keeps what is read later as it is now.
+func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
+	o.PerCallPolicies, o.PerRetryPolicies = slices.Clone(o.PerCallPolicies), slices.Clone(o.PerRetryPolicies)
+	if c, ok := o.Transport.(*http.Client); ok && c != nil {
+		copied := *c
+		o.Transport = &copied
+	}
+	return o
 }
 
 // newClient builds azcore's pipeline for a source's requests from a copy of the user's options, in which nothing can leak
@@ -136,17 +152,17 @@ type cappedTransport struct{ policy.Transporter }
 func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	resp, err := t.Transporter.Do(req)
 	if err != nil {
-		return nil, transportError{err}
+		return nil, newTransportError(err, req)
 	} else if resp == nil || resp.Body == nil {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	if resp.ContentLength > maxBody {
-		return nil, transportError{tooLargeError{}}
+		return nil, newTransportError(tooLargeError{}, req)
 	}
 	body, err := readCapped(resp.Body)
 	if err != nil {
-		return nil, transportError{err}
+		return nil, newTransportError(err, req)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -77,7 +79,7 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 		return nil, errors.New(nameWorkloadIdentity + ": " + named + " is set, but not " + strings.Join(missing, " and "))
 	}
 	c, err := newEntraCredential(nameWorkloadIdentity, entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
-		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, fileProof(path))
+		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, fileProof(named, path))
 	if err != nil {
 		return nil, err
 	}
@@ -85,18 +87,27 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 }
 
 // fileProof is the assertion in a file that is replaced while the program runs.
-func fileProof(path string) proof {
+func fileProof(named, path string) proof {
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute // so that it stays the same file, and has one name in a cache
+	}
 	return proof{
 		identity:  fmt.Sprintf("file %q", path),
 		parameter: assertionParameter,
-		read:      func(ctx context.Context) (string, error) { return awaitTokenFile(ctx, path) },
+		read: func(ctx context.Context) (string, error) {
+			assertion, err := awaitTokenFile(ctx, path)
+			if err != nil {
+				err = fmt.Errorf("the token file %s, from %s, can't be used: %w", path, named, err)
+			}
+			return assertion, err
+		},
 		age: func() string {
 			info, err := os.Stat(path)
 			if err != nil {
 				return ""
 			}
-			return fmt.Sprintf(": the token file was written %s ago, and has to be replaced before its token expires",
-				max(0, time.Since(info.ModTime())).Round(time.Second))
+			return fmt.Sprintf(": the token file was written %s ago; see that the cluster still replaces it, and that the clocks agree",
+				max(0, time.Since(info.ModTime())).Truncate(time.Minute))
 		},
 	}
 }
@@ -125,26 +136,18 @@ func readTokenFile(path string) (string, error) {
 	if err == nil && strings.TrimSpace(assertion) == "" {
 		err = errEmpty
 	}
-	if err != nil {
-		return "", fmt.Errorf("the token file %s can't be used: %w", path, err)
-	}
-	return assertion, nil
+	return assertion, err
 }
 
-// readRegular reads a file of at most limit bytes. It opens nothing else than a file, since a pipe would wait for a writer.
-// Its errors don't name the file.
+// readRegular reads a file of at most limit bytes, and waits for no pipe's writer. Its errors don't name the file.
 func readRegular(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
-	var f *os.File
-	if err == nil {
-		f, err = os.Open(path)
-	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	var content []byte
 	if err == nil {
 		defer f.Close()
+		if info, e := f.Stat(); e == nil && !info.Mode().IsRegular() {
+			return nil, errors.New("it is not a regular file")
+		}
 		content, err = io.ReadAll(io.LimitReader(f, limit+1))
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {

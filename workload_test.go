@@ -159,13 +159,31 @@ func TestWorkload_fileThatCannotBeUsed(t *testing.T) {
 				require.NoError(t, row.make(path))
 				f := &fakeEntra{}
 				r := get(ctx0, newWorkload(t, azcore.ClientOptions{Transport: f}, path), vault)
-				require.EqualError(t, r.err, "WorkloadIdentityCredential: Entra: the token file "+path+" can't be used: "+row.want)
+				require.EqualError(t, r.err, "WorkloadIdentityCredential: Entra: the token file "+path+", from AZURE_FEDERATED_TOKEN_FILE, can't be used: "+row.want)
 				require.Equal(t, ReasonConfiguration, asCredentialError(t, r.err))
 				require.Equal(t, row.took, r.took)
 				require.Zero(t, f.count())
 			})
 		})
 	}
+}
+
+func TestWorkload_aRelativePathIsThatOfTheConstruction(t *testing.T) {
+	cache, f := NewTokenCache(nil), &fakeEntra{}
+	var all []*WorkloadIdentityCredential
+	for _, dir := range []string{t.TempDir(), t.TempDir()} {
+		t.Chdir(dir)
+		writeFile(t, "token", "in "+dir)
+		c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f},
+			Cache: cache, TenantID: "t", ClientID: "c", TokenFilePath: "token"})
+		require.NoError(t, err)
+		all = append(all, c)
+	}
+	for i, c := range all {
+		require.NoError(t, get(ctx0, c, vault).err)
+		require.Equal(t, i+1, f.count(), "each file is an identity of its own")
+	}
+	require.NotEqual(t, f.forms[0], f.forms[1])
 }
 
 func TestWorkload_aCallerWhoseContextEndsDoesNotWaitForTheFile(t *testing.T) {
@@ -180,8 +198,8 @@ func TestWorkload_aCallerWhoseContextEndsDoesNotWaitForTheFile(t *testing.T) {
 }
 
 func TestWorkload_expiredAssertionIsReadAgain(t *testing.T) {
-	const refused = "WorkloadIdentityCredential: Entra: the assertion is outside its validity: the token file was written 1h0m0s ago, and has to be " +
-		"replaced before its token expires (401 Unauthorized, invalid_client: AADSTS700024: Client assertion is not within its valid time range.)"
+	const refused = "WorkloadIdentityCredential: Entra: the assertion is outside its validity: the token file was written 1h0m0s ago; see that the cluster " +
+		"still replaces it, and that the clocks agree (401 Unauthorized, invalid_client: AADSTS700024: Client assertion is not within its valid time range.)"
 	for _, row := range []struct {
 		name    string
 		replace string // the file's content when the first answer comes
