@@ -21,7 +21,8 @@ import (
 // tunnel is an HTTP proxy that knows only CONNECT, and leads each tunnel to one address.
 type tunnel struct {
 	net.Listener
-	to string
+	to  string
+	all sync.WaitGroup
 
 	mu    sync.Mutex
 	lines []string     // the requests' first lines; guarded by mu
@@ -32,18 +33,23 @@ func newTunnel(t *testing.T, to string) *tunnel {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &tunnel{Listener: l, to: to}
-	var all sync.WaitGroup
-	all.Go(func() {
+	p.all.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			all.Go(func() { p.serve(c) })
+			p.all.Go(func() { p.serve(c) })
 		}
 	})
-	t.Cleanup(func() { l.Close(); all.Wait() })
+	t.Cleanup(p.end)
 	return p
+}
+
+// end waits for the tunnels, whose clients have to have gone.
+func (p *tunnel) end() {
+	p.Close()
+	p.all.Wait()
 }
 
 func (p *tunnel) serve(client net.Conn) {
@@ -61,10 +67,10 @@ func (p *tunnel) serve(client net.Conn) {
 	}
 	defer server.Close()
 	_, _ = io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n")
-	go func() {
+	p.all.Go(func() {
 		defer server.Close()
 		_, _ = io.Copy(server, io.TeeReader(client, p))
-	}()
+	})
 	_, _ = io.Copy(client, server)
 }
 
@@ -94,6 +100,7 @@ func TestEntra_goesThroughTheProxyAndNothingInClear(t *testing.T) {
 			env = append(env, name+"="+value)
 		}
 		inChild(t, nil, env...)
+		proxy.end()
 
 		require.Equal(t, []string{"CONNECT login.example.com:443", "CONNECT login.example.com:443"}, proxy.lines)
 		for _, r := range em.Requests() {
