@@ -60,9 +60,11 @@ func (e *entra) credential(tenant string) (*credential, error) {
 		scope:     entraScope,
 		request:   func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
 		explain:   func(a answer) verdict { return e.explain(a, tenant) },
-		outdated: func(a answer) bool {
-			return e.proof.parameter == assertionParameter && slices.Contains(a.codes, assertionExpired)
-		},
+	}
+	if e.proof.parameter == assertionParameter {
+		s.again = func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error) {
+			return e.withNewAssertion(ctx, tokenURL, a, sent, got)
+		}
 	}
 	c, err := newCredential(e.name, s, e.options, e.cache, e.logger)
 	if err != nil {
@@ -123,6 +125,18 @@ func (e *entra) request(ctx context.Context, tokenURL string, a ask) (*policy.Re
 	}
 	req.Raw().Header.Set("Accept", "application/json")
 	return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded; charset=utf-8")
+}
+
+// withNewAssertion makes another request where Entra finds the assertion expired and it has been replaced meanwhile.
+func (e *entra) withNewAssertion(ctx context.Context, tokenURL string, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error) {
+	if !slices.Contains(readAnswer(got).codes, assertionExpired) {
+		return nil, nil
+	}
+	req, err := e.request(ctx, tokenURL, a)
+	if err != nil || bodySecret(req.Raw()) == bodySecret(sent.Raw()) {
+		return nil, nil // Entra's refusal says more
+	}
+	return req, nil
 }
 
 // requestClaims adds to a challenge that the caller handles continuous access evaluation: its capability CP1

@@ -24,8 +24,8 @@ type source struct {
 	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
 	scope   func([]string) (string, error)
 	request func(context.Context, ask) (*policy.Request, error)
-	// outdated tells whether an answer refuses a proof that may have been replaced meanwhile. Nil: none does.
-	outdated func(answer) bool
+	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
+	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
 	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
 	recognise func(answer) bool
 	// explain says what a failure means, and what to do about it.
@@ -50,12 +50,15 @@ type verdict struct {
 func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	req, err := c.source.request(ctx, a)
 	if err != nil {
-		return t, &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + oneLine(err.Error())}
+		return t, c.unable(err)
 	}
 	resp, sent, err := c.send(req)
-	if err == nil && c.source.outdated != nil && c.source.outdated(readAnswer(resp)) {
-		if anew, e := c.source.request(ctx, a); e == nil && bodySecret(anew.Raw()) != bodySecret(req.Raw()) {
-			req = anew
+	if err == nil && c.source.again != nil {
+		next, err2 := c.source.again(ctx, a, req, resp)
+		if err2 != nil {
+			return t, c.unable(err2)
+		} else if next != nil {
+			req = next
 			resp, sent, err = c.send(req)
 		}
 	}
@@ -76,6 +79,11 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 		err = notRecognised(c.who, c.source, readAnswer(resp))
 	}
 	return t, err
+}
+
+// unable explains why a request couldn't be made.
+func (c *credential) unable(err error) error {
+	return &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + oneLine(err.Error())}
 }
 
 // send returns the last answer, with the Retry-After that the gate had hidden, and when its try was sent.
