@@ -91,3 +91,43 @@ func TestHit_allocatesNothing(t *testing.T) {
 		}), name)
 	}
 }
+
+// entraHits are an Entra credential with cached tokens, and the requests that hit them.
+func entraHits(tb testing.TB) (azcore.TokenCredential, map[string]policy.TokenRequestOptions) {
+	c := newSecret(tb, &fakeEntra{}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{AdditionallyAllowedTenants: []string{"fabrikam"}})
+	requests := map[string]policy.TokenRequestOptions{
+		"plain":        {Scopes: []string{vault}},
+		"CAE":          {Scopes: []string{vault}, EnableCAE: true}, // as BearerTokenPolicy asks
+		"tenant":       {Scopes: []string{vault}, EnableCAE: true, TenantID: someTenant},
+		"other tenant": {Scopes: []string{vault}, TenantID: "fabrikam"},
+	}
+	for _, opts := range requests {
+		_, err := c.GetToken(context.Background(), opts)
+		require.NoError(tb, err)
+	}
+	return c, requests
+}
+
+func BenchmarkHitEntra(b *testing.B) {
+	c, requests := entraHits(b)
+	for name, opts := range requests {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			ctx := context.Background()
+			for b.Loop() {
+				_, _ = c.GetToken(ctx, opts)
+			}
+		})
+	}
+}
+
+func TestHit_ofEntraAllocatesNothing(t *testing.T) {
+	c, requests := entraHits(t)
+	for name, opts := range requests {
+		require.Zero(t, testing.AllocsPerRun(1000, func() {
+			if _, err := c.GetToken(context.Background(), opts); err != nil {
+				panic(err)
+			}
+		}), name)
+	}
+}

@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -96,38 +95,6 @@ type entry struct {
 	gone     bool               // dropped from its map: look again
 }
 
-// flight is one request for a token, however many wait for it.
-type flight struct {
-	order    *order
-	number   int // of the entry's flights
-	began    time.Time
-	deadline time.Time
-	last     bool // its deadline was put off once, so that it gives its place to no other
-	cancel   context.CancelFunc
-	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
-	sending, resting atomic.Bool
-	waiters          int           // guarded by entry.mu
-	done             chan struct{} // closed when the rest is final
-	next             *flight       // has taken over the waiters, if not nil
-	token            *token
-	err              error
-}
-
-// flightKey is the key by which a flight's context leads the throttle to the flight.
-type flightKey struct{}
-
-// order is what a caller wants of an entry, and what its flight would do.
-type order struct {
-	refreshBefore time.Duration
-	claims        string // a challenge that the token must have been asked for with; "" accepts any
-	probe         bool   // a try now: the caller won't wait for one that rests
-	span          func(context.Context) (context.Context, func(error))
-	fetch         func(context.Context) (token, error)
-	overdue       func(context.Context) error // why a flight whose context has ended failed
-	// report is called after the waiters have the result.
-	report func(context.Context, token, error, time.Duration)
-}
-
 // entry returns the place for a scope's token. Scopes that the source takes for the same one lead to the same place.
 func (i *identity) entry(given, scope string) *entry {
 	if e, ok := i.entries.Load(given); ok {
@@ -186,14 +153,14 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	switch {
 	case e.gone:
 		return nil, nil, errGone
-	case t != nil && o.claims != "" && o.claims != t.claims:
+	case t != nil && !o.takes(t, now):
 		t, state = nil, expired
 	case state == fresh:
 		return t, nil, nil
 	case state == expired:
 		t = nil
 	}
-	if t == nil && now.Before(e.replayed) && (o.claims == e.refused || e.refused == "") {
+	if t == nil && now.Before(e.replayed) && (o.claims == e.refused || reasonOf(e.refusal).ofIdentity()) {
 		return nil, nil, e.refusal
 	}
 	f := e.underway[o.claims]
@@ -214,82 +181,4 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	}
 	f.waiters++
 	return t, f, nil
-}
-
-// begin starts a flight. The caller holds mu.
-func (e *entry) begin(now, deadline time.Time, o *order) *flight {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	e.flights++
-	f := &flight{order: o, number: e.flights, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
-	if e.underway == nil {
-		e.underway = map[string]*flight{}
-	}
-	e.underway[o.claims] = f
-	go e.fly(context.WithValue(ctx, flightKey{}, f), f)
-	return f
-}
-
-// fly fetches the token, publishes it and wakes the waiters, who are not left hanging by a transport that
-// ignores its context, panics or ends its goroutine. Logs and spans come last: they may need a token themselves.
-func (e *entry) fly(ctx context.Context, f *flight) {
-	var fetched token
-	traced, end := f.order.span(ctx)
-	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport ended the goroutine of a request"})
-	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
-	defer func() {
-		e.land(f, fetched, err)
-		end(err)
-		f.order.report(ctx, fetched, err, time.Since(f.began))
-		stop()
-		f.cancel()
-	}()
-	fetched, err = f.order.fetch(traced)
-}
-
-func (e *entry) land(f *flight, fetched token, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	select {
-	case <-f.done:
-		return
-	default:
-	}
-	now := time.Now()
-	old := e.current.Load()
-	switch {
-	case err == nil:
-		fetched.claims, fetched.flight = f.order.claims, f.number
-		f.token = fetched.planned(now, f.order.refreshBefore)
-		if old == nil || old.flight < f.number { // a token never gives way to one that was asked for before it
-			e.current.Store(f.token)
-			e.refusal, e.replayed = nil, time.Time{}
-		}
-	case f.next == nil:
-		f.err = err
-		state := old.freshness(now) // a fresh one's plan stands, and so does that of one with other claims
-		if (state == due || state == urgent) && (f.order.claims == "" || f.order.claims == old.claims) {
-			e.current.Store(old.paused(now))
-		}
-	}
-	if f.err != nil && reasonOf(err).final() {
-		e.refusal, e.refused, e.replayed = err, f.order.claims, now.Add(replayTime)
-	}
-	if e.underway[f.order.claims] == f {
-		delete(e.underway, f.order.claims)
-	}
-	close(f.done)
-}
-
-// leave takes a waiter from the flight. A flight to an endpoint that isn't there ends with its last waiter.
-func (e *entry) leave(f *flight, absent bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for f.next != nil {
-		f = f.next
-	}
-	f.waiters--
-	if absent && f.waiters == 0 && e.underway[f.order.claims] == f {
-		delete(e.underway, f.order.claims)
-		f.cancel()
-	}
 }

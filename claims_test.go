@@ -1,6 +1,8 @@
 package managedid
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -109,7 +111,7 @@ func TestClaims_theirRefusalIsNoOneElses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := &fakeEntra{}
 		f.script = func(n int, r *http.Request) (*http.Response, error) {
-			if f.forms[n].Get("claims") == claimsA {
+			if f.form(n).Get("claims") == claimsA {
 				return respond(r, 400, entraError(70011, "invalid_scope", "x")), nil
 			}
 			return nil, nil
@@ -126,15 +128,93 @@ func TestClaims_theirRefusalIsNoOneElses(t *testing.T) {
 	})
 }
 
-// A managed identity's endpoint isn't told of claims: one fresh request, and never a loop.
+// A managed identity's endpoint isn't told of claims: one fresh request for all challenges, then one each 30 s at most.
 func TestClaims_ofAManagedIdentity(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, c := newFakeIMDS(t, nil)
 		get(ctx0, c, vault)
-		for range 3 {
-			require.NoError(t, getWithClaims(c, claimsA).err)
+		var all sync.WaitGroup
+		for i := range 500 {
+			all.Go(func() { require.NoError(t, getWithClaims(c, fmt.Sprintf(`{"n":%d}`, i)).err) })
 		}
+		all.Wait()
 		require.Len(t, f.requests(), 2)
+		for range 100 {
+			require.NoError(t, getWithClaims(c, claimsA).err)
+			require.NoError(t, getWithClaims(c, claimsB).err)
+			time.Sleep(time.Second)
+		}
+		require.Len(t, f.requests(), 5)
+	})
+}
+
+func TestClaims_aPlainRefusalThatAsksForThemDoesNotStandInTheirWay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if f.form(n).Get("claims") == "" {
+				return respond(r, 400, entraError(50076, "interaction_required", "x")), nil
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		require.Error(t, get(ctx0, c, vault).err)
+		require.NoError(t, getWithClaims(c, claimsA).err)
+		require.NoError(t, get(ctx0, c, vault).err, "with the challenge's token")
+	})
+}
+
+func TestClaims_callersWhoCannotWaitBuyNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return respond(r, 429, "", "Retry-After", "60"), nil
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		get(ctx0, c, vault)
+		ctx, cancel := context.WithTimeout(ctx0, time.Second)
+		defer cancel()
+		get(ctx, c, "api://other/.default") // meets the 429
+		ended, end := context.WithCancel(ctx0)
+		end()
+		for i := range 50 {
+			claims := policy.TokenRequestOptions{Scopes: []string{vault}, Claims: fmt.Sprintf(`{"n":%d}`, i)}
+			_, err := c.GetToken(ended, claims)
+			require.ErrorIs(t, err, context.Canceled)
+			short, done := context.WithTimeout(ctx0, time.Second)
+			_, err = c.GetToken(short, claims)
+			done()
+			require.Equal(t, ReasonThrottled, asCredentialError(t, err))
+		}
+		time.Sleep(2 * time.Minute)
+		require.LessOrEqual(t, f.count(), 3)
+	})
+}
+
+func TestClaims_theirTokenIsKeptThoughARefreshLandsFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if f.form(n).Get("claims") != "" {
+				return nil, delayed(r, 5*time.Second)
+			}
+			return nil, nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		first := get(ctx0, c, vault).token
+		sleepUntil(first.ExpiresOn.Add(-defaultRefreshBefore))
+		var all sync.WaitGroup
+		var a result
+		all.Go(func() { a = getWithClaims(c, claimsA) })
+		time.Sleep(time.Second)
+		get(ctx0, c, vault) // begins the refresh, which lands at once
+		all.Wait()
+		require.NoError(t, a.err)
+		require.True(t, a.token.Token == getWithClaims(c, claimsA).token.Token)
+		require.Equal(t, 3, f.count())
 	})
 }
 
@@ -146,7 +226,7 @@ func TestClaims_aRefusalOfThemReachesNoPlainCaller(t *testing.T) {
 			if err := delayed(r, time.Second); err != nil {
 				return nil, err
 			}
-			if f.forms[n].Get("claims") != "" {
+			if f.form(n).Get("claims") != "" {
 				return respond(r, 400, entraError(50079, "invalid_request", "bad claims")), nil
 			}
 			return nil, nil
@@ -195,7 +275,7 @@ func TestClaims_theirTokenServesPlainCallersWhoseFlightFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := &fakeEntra{}
 		f.script = func(n int, r *http.Request) (*http.Response, error) {
-			if n > 0 && f.forms[n].Get("claims") == "" {
+			if n > 0 && f.form(n).Get("claims") == "" {
 				return nil, errRefused
 			}
 			return nil, nil

@@ -100,10 +100,10 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 	if len(opts.Scopes) == 1 {
 		given = opts.Scopes[0]
 	}
-	o := c.order(ask{scope: scope, claims: opts.Claims, cae: opts.EnableCAE})
+	o := c.order(ask{scope: scope, claims: c.claims(opts.Claims), cae: opts.EnableCAE})
 	for {
 		e := c.tokens.entry(given, scope)
-		if e.current.Load().freshness(time.Now()) == expired {
+		if e.usable(time.Now(), o) == nil {
 			if _, err := c.outlook(ctx, nil); err != nil {
 				return azcore.AccessToken{}, c.own(err)
 			}
@@ -135,6 +135,14 @@ func (c *credential) variant(opts *policy.TokenRequestOptions) (_ *credential, e
 		c = c.cae
 	}
 	return c, nil
+}
+
+// claims returns what names a challenge in the cache.
+func (c *credential) claims(challenge string) string {
+	if challenge != "" && !c.source.sendsClaims {
+		return claimsUnsent
+	}
+	return challenge
 }
 
 // order is what a flight does.
@@ -182,10 +190,7 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 			case f.err == nil:
 				return nil, &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": the token expired on its way"}
 			}
-			if t := e.current.Load(); f.order.claims == "" && t.freshness(now) != expired { // claims brought one meanwhile
-				return t, nil
-			}
-			return nil, f.err
+			return e.instead(now, f, f.err)
 		default:
 		}
 		var until time.Time
@@ -196,7 +201,7 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 			}
 		} else if until, err = c.outlook(ctx, f); err != nil {
 			gone = ctx.Err() == nil && reasonOf(err) == ReasonAbsent
-			return nil, err
+			return e.instead(now, f, err)
 		}
 		wait(ctx, f.done, news, until)
 	}

@@ -145,7 +145,7 @@ func TestDefault_environmentAndWorkloadIdentity(t *testing.T) {
 		{name: "certificate", variables: []string{tenant, client, certificate}, want: noCertificate},
 		{name: "an empty secret is unset", variables: []string{tenant, client, certificate, "AZURE_CLIENT_SECRET="}, want: noCertificate},
 		{name: "an illegal tenant", variables: []string{"AZURE_TENANT_ID=a/b", client, secret},
-			want: env + "the tenant ID is not valid: it has letters, digits, dots and hyphens only" + skip},
+			want: env + "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only" + skip},
 		{name: "an authority without TLS", variables: []string{tenant, client, secret, "AZURE_AUTHORITY_HOST=http://localhost"},
 			want: env + "AZURE_AUTHORITY_HOST is not an https URL without a query" + skip},
 

@@ -50,16 +50,17 @@ func (e *entra) credential(tenant string) (*credential, error) {
 	tokenURL := e.authority.JoinPath(tenant, path).String()
 	endpoint := fmt.Sprintf("entra %s %q", e.authority.JoinPath(strings.ToLower(tenant)), strings.ToLower(e.clientID))
 	s := &source{
-		name:      "Entra",
-		host:      e.authority.Host,
-		identity:  endpoint + " " + e.proof.identity,
-		endpoint:  endpoint,
-		retry:     entraRetry,
-		announced: true,
-		client:    entraClient,
-		scope:     entraScope,
-		request:   func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
-		explain:   func(a answer) verdict { return e.explain(a, tenant) },
+		name:        "Entra",
+		host:        e.authority.Host,
+		identity:    endpoint + " " + e.proof.identity,
+		endpoint:    endpoint,
+		retry:       entraRetry,
+		announced:   true,
+		sendsClaims: true,
+		client:      entraClient,
+		scope:       entraScope,
+		request:     func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
+		explain:     func(a answer) verdict { return e.explain(a, tenant) },
 	}
 	if e.proof.parameter == assertionParameter {
 		s.again = func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error) {
@@ -142,17 +143,16 @@ func (e *entra) withNewAssertion(ctx context.Context, tokenURL string, a ask, se
 // requestClaims adds to a challenge that the caller handles continuous access evaluation: its capability CP1
 // ("Claims challenges, claims requests and client capabilities").
 func requestClaims(a ask) (string, error) {
-	if a.claims == "" && !a.cae {
-		return "", nil
+	var err error
+	if a.cae {
+		a.claims, err = withMember(a.claims, `["CP1"]`, "access_token", "xms_cc", "values")
+	} else if a.claims != "" && (!json.Valid([]byte(a.claims)) || strings.TrimSpace(a.claims)[0] != '{') {
+		err = errors.New("not an object")
 	}
-	merged, err := withMember(a.claims, `["CP1"]`, "access_token", "xms_cc", "values")
 	if err != nil {
 		return "", errors.New("the Claims of the request are not the JSON object of a claims challenge")
 	}
-	if !a.cae {
-		return a.claims, nil
-	}
-	return merged, nil
+	return a.claims, nil
 }
 
 // withMember sets a member of a JSON object, and those on the way to it.
@@ -187,10 +187,10 @@ var refusals = map[int]verdict{
 	7002121: noFederatedCredential,
 	7002137: noFederatedCredential,
 	7002138: noFederatedCredential,
-	90061:   {reason: ReasonRejectedCredential, advice: "Entra can't reach the assertion's issuer, whose discovery document and keys must be public"},
+	90061:   {reason: ReasonRejectedCredential, advice: "the assertion's issuer can't be reached; its discovery document and keys must be public"},
 	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
 	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
-	50196:   {advice: "Entra has seen the application ask again and again; share a TokenCache between its credentials"},
+	50196:   {advice: "the application has asked again and again; share a TokenCache between its credentials"},
 	500011:  unknownResource,
 	70011:   unknownResource,
 }
@@ -216,22 +216,26 @@ func (e *entra) explain(a answer, tenant string) verdict {
 		return verdict{reason: ReasonIdentityNotFound,
 			advice: fmt.Sprintf("tenant %s has no application with client ID %q; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options", tenant, oneLine(e.clientID))}
 	case 90002, 900023:
-		return verdict{reason: ReasonIdentityNotFound, advice: fmt.Sprintf("tenant %s doesn't exist; correct AZURE_TENANT_ID or the options", tenant)}
+		advice := "correct AZURE_TENANT_ID or the options"
+		if tenant != e.tenantID {
+			advice = "the request named it"
+		}
+		return verdict{reason: ReasonIdentityNotFound, advice: fmt.Sprintf("tenant %s doesn't exist; %s", tenant, advice)}
 	}
 	v, known := refusals[code]
 	switch {
 	case known:
 		return v
 	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "Entra is throttling the application"}
+		return verdict{reason: ReasonThrottled, advice: "the application is throttled"}
 	case a.status >= 500, a.code == "temporarily_unavailable":
-		return verdict{reason: ReasonNotReady, advice: "Entra is not available, after all retries"}
+		return verdict{reason: ReasonNotReady, advice: "not available, after all retries"}
 	case a.code == "invalid_resource", a.code == "invalid_scope":
 		return unknownResource
 	case a.code == "invalid_client":
-		return verdict{reason: ReasonRejectedCredential, advice: "Entra refused what proves the application's identity"}
+		return verdict{reason: ReasonRejectedCredential, advice: "what proves the application's identity was refused"}
 	}
-	return verdict{advice: "Entra refused the request"}
+	return verdict{advice: "the request was refused"}
 }
 
 // keyedHash names a secret in a cache. Its key is the process's, so that nothing can be learned from the name.

@@ -48,7 +48,7 @@ func TestVector8_EntrasRedirectsAreNotFollowed(t *testing.T) {
 		c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}})
 		err := get(ctx0, c, vault).err
 		require.IsType(t, &AuthenticationFailedError{}, err)
-		require.EqualError(t, err, "EnvironmentCredential: Entra: Entra refused the request ("+statusLine(status)+")")
+		require.EqualError(t, err, "EnvironmentCredential: Entra: the request was refused ("+statusLine(status)+")")
 		require.Len(t, s.Requests(), 1)
 	}
 	require.Zero(t, onward.Load())

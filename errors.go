@@ -27,7 +27,7 @@ const (
 	ReasonAbsent Reason = "absent"
 	// ReasonNotReady: the endpoint is known to exist, but doesn't accept connections or keeps failing (404, 410, 5xx).
 	ReasonNotReady Reason = "not ready"
-	// ReasonThrottled: the endpoint asked for a pause (429, or 503 with Retry-After) that outlasts the caller.
+	// ReasonThrottled: the endpoint asked for a pause (429, or a server error with Retry-After) that outlasts the caller.
 	ReasonThrottled Reason = "throttled"
 	// ReasonIdentityNotFound: the identity asked for isn't assigned to this host, or Entra doesn't know the application or its tenant.
 	ReasonIdentityNotFound Reason = "identity not found"
@@ -46,6 +46,11 @@ const (
 // final tells whether asking again at once would bring the same answer.
 func (r Reason) final() bool {
 	return r != ReasonAbsent && r != ReasonNotReady && r != ReasonThrottled
+}
+
+// ofIdentity tells whether it is the identity that was refused, whatever was asked for.
+func (r Reason) ofIdentity() bool {
+	return r == ReasonRejectedCredential || r == ReasonIdentityNotFound
 }
 
 // AuthenticationFailedError says that a credential is configured and was refused or got no token.

@@ -22,8 +22,10 @@ type source struct {
 	announced          bool                // by the host's variables or the caller: it is there, or will be
 	client             *http.Client        // where the user gave none
 	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
-	scope   func([]string) (string, error)
-	request func(context.Context, ask) (*policy.Request, error)
+	scope func([]string) (string, error)
+	// sendsClaims tells whether a request says what a challenge asks for.
+	sendsClaims bool
+	request     func(context.Context, ask) (*policy.Request, error)
 	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
 	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
 	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
@@ -150,10 +152,10 @@ func (c *credential) refused(req *policy.Request, resp *http.Response, body []by
 		return &CredentialUnavailableError{Reason: v.reason, message: message}
 	}
 	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body)}
-	if v.reason == ReasonThrottled {
-		c.endpoint.mu.Lock()
-		e.RetryAfter = c.endpoint.gate.opens
-		c.endpoint.mu.Unlock()
+	c.endpoint.mu.Lock()
+	defer c.endpoint.mu.Unlock()
+	if opens := c.endpoint.gate.opens; opens.After(time.Now()) {
+		e.RetryAfter = opens
 	}
 	return e
 }

@@ -76,7 +76,7 @@ func host(t *testing.T, env, workload, managed state) (em *managedidtest.Emulato
 	case workload == configured:
 		return em, "client_assertion", ""
 	case workload == refusing:
-		return em, "client_assertion", "WorkloadIdentityCredential: Entra: Entra refused "
+		return em, "client_assertion", "WorkloadIdentityCredential: Entra: the request was refused "
 	case managed == half:
 		return em, "", "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL" + skip
 	case managed == configured:

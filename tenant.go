@@ -29,7 +29,7 @@ func newEntraCredential(name string, o entraConfig, p proof) (*credential, error
 		return nil, errors.New(name + ": the client ID is empty")
 	}
 	if !validTenant(o.tenantID) {
-		return nil, errors.New(name + ": the tenant ID is not valid: it has letters, digits, dots and hyphens only")
+		return nil, errors.New(name + ": the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only")
 	}
 	authority, err := authorityHost(o.options.Cloud)
 	if err != nil {

@@ -107,6 +107,9 @@ func (g *gate) end(now time.Time, closings int, resp *http.Response) {
 		return
 	}
 	wait := retryAfter(resp.Header, now)
+	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusServiceUnavailable {
+		wait = min(wait, maxGateWait) // what isn't about throttling fails nobody who can wait
+	}
 	switch current := closings == g.closings; {
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && wait > 0:
 		if current { // else it answers a request from before a closing that says the same
@@ -179,7 +182,7 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 
 func throttled(who string, opens time.Time) error {
 	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
-		message: who + ": the endpoint is throttling this host, and the pause it asked for outlasts the caller; see RetryAfter"}
+		message: who + ": the endpoint is to be asked again only after a pause that outlasts the caller; see RetryAfter"}
 }
 
 // wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.
@@ -217,10 +220,7 @@ type throttlePolicy struct {
 
 func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 	ctx := req.Raw().Context()
-	own, ok := ctx.Value(flightKey{}).(*flight)
-	if !ok {
-		own = &flight{}
-	}
+	own := flightOf(ctx)
 	own.resting.Store(false)
 	own.sending.Store(false)
 	closings, err := p.endpoint.enter(ctx, p.who)
@@ -232,7 +232,7 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 	try := attempt{sent: time.Now()}
 	var resp *http.Response
 	defer func() { // deferred, so that a panicking transport doesn't keep its place
-		if failed := err != nil || resp.StatusCode/100 != 2; failed {
+		if err != nil || resp.StatusCode/100 != 2 {
 			own.sending.Store(false)
 			own.resting.Store(true)
 		}

@@ -24,6 +24,7 @@ const (
 type token struct {
 	azcore.AccessToken           // RefreshOn is the time planned when it arrived
 	due                time.Time // when to refresh, ExpiresOn at the latest; after RefreshOn in the pause after a refresh
+	asked              time.Time // when the flight that brought it began
 	claims             string    // the challenge that it was asked for with
 	flight             int       // the number of the flight that brought it
 }

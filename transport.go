@@ -38,7 +38,7 @@ func bodySecret(req *http.Request) string {
 // secrets returns what the request says in its secret headers, and the secret of its body as it is and as it was sent.
 func secrets(req *http.Request) (values []string) {
 	if s := bodySecret(req); s != "" {
-		values = append(values, s, url.QueryEscape(s))
+		values = append(values, s, url.QueryEscape(s), url.PathEscape(s))
 	}
 	for _, name := range secretHeaders {
 		if v := req.Header.Get(name); v != "" {
@@ -92,6 +92,8 @@ func cacheFor(named *TokenCache, options *azcore.ClientOptions) *TokenCache {
 // copyOptions keeps what is read later as it is now.
 func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
 	o.PerCallPolicies, o.PerRetryPolicies = slices.Clone(o.PerCallPolicies), slices.Clone(o.PerRetryPolicies)
+	o.Logging.AllowedHeaders, o.Logging.AllowedQueryParams = slices.Clone(o.Logging.AllowedHeaders), slices.Clone(o.Logging.AllowedQueryParams)
+	o.Retry.StatusCodes = slices.Clone(o.Retry.StatusCodes)
 	if c, ok := o.Transport.(*http.Client); ok && c != nil {
 		copied := *c
 		o.Transport = &copied
@@ -102,10 +104,10 @@ func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
 // newClient builds azcore's pipeline for a source's requests from a copy of the user's options, in which nothing can leak
 // a secret, and a zero retry option has the source's default.
 func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint) (*azcore.Client, error) {
-	o := options
+	o := copyOptions(options)
 	o.APIVersion = "" // azcore would refuse every request
 	o.Logging.IncludeBody = false
-	o.Logging.AllowedHeaders = slices.DeleteFunc(slices.Clone(o.Logging.AllowedHeaders), func(h string) bool {
+	o.Logging.AllowedHeaders = slices.DeleteFunc(o.Logging.AllowedHeaders, func(h string) bool {
 		return slices.ContainsFunc(secretHeaders, func(secret string) bool { return strings.EqualFold(h, secret) })
 	})
 	r := &o.Retry

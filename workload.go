@@ -69,11 +69,12 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 	}
 	clientID, tenantID := cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID"))
 	var missing []string
-	if clientID == "" {
-		missing = append(missing, "AZURE_CLIENT_ID")
-	}
-	if tenantID == "" {
-		missing = append(missing, "AZURE_TENANT_ID")
+	for _, v := range []struct{ value, option, variable string }{{clientID, "ClientID", "AZURE_CLIENT_ID"}, {tenantID, "TenantID", "AZURE_TENANT_ID"}} {
+		if v.value == "" && path == o.TokenFilePath {
+			missing = append(missing, v.option+" or "+v.variable)
+		} else if v.value == "" {
+			missing = append(missing, v.variable)
+		}
 	}
 	if len(missing) > 0 {
 		return nil, errors.New(nameWorkloadIdentity + ": " + named + " is set, but not " + strings.Join(missing, " and "))

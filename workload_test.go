@@ -70,11 +70,11 @@ func TestWorkload_optionsBeforeVariables(t *testing.T) {
 		{"options alone", nil, WorkloadIdentityCredentialOptions{TenantID: "t", ClientID: "c", TokenFilePath: path}, ""},
 		{"variables", []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID=c", "AZURE_FEDERATED_TOKEN_FILE=" + path}, WorkloadIdentityCredentialOptions{}, ""},
 		{"no file", []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID=c"}, WorkloadIdentityCredentialOptions{}, "AZURE_FEDERATED_TOKEN_FILE is not set"},
-		{"no client", []string{"AZURE_TENANT_ID=t"}, WorkloadIdentityCredentialOptions{TokenFilePath: path}, "TokenFilePath is set, but not AZURE_CLIENT_ID"},
+		{"no client", []string{"AZURE_TENANT_ID=t"}, WorkloadIdentityCredentialOptions{TokenFilePath: path}, "TokenFilePath is set, but not ClientID or AZURE_CLIENT_ID"},
 		{"no tenant", []string{"AZURE_CLIENT_ID=c", "AZURE_FEDERATED_TOKEN_FILE=" + path}, WorkloadIdentityCredentialOptions{},
 			"AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_TENANT_ID"},
 		{"an illegal tenant", nil, WorkloadIdentityCredentialOptions{TenantID: "t/", ClientID: "c", TokenFilePath: path},
-			"the tenant ID is not valid: it has letters, digits, dots and hyphens only"},
+			"the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
@@ -223,7 +223,7 @@ func TestWorkload_expiredAssertionIsReadAgain(t *testing.T) {
 						writeFile(t, path, row.replace)
 						_ = os.Chtimes(path, written.ModTime(), written.ModTime())
 					}
-					if strings.HasPrefix(f.forms[n].Get("client_assertion"), "old") {
+					if strings.HasPrefix(f.form(n).Get("client_assertion"), "old") {
 						return respond(r, 401, entraError(700024, "invalid_client", "Client assertion is not within its valid time range. Current time: x.")), nil
 					}
 					return nil, nil

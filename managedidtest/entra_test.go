@@ -139,8 +139,8 @@ var entraRefusals = []struct {
 	{"/.default alone", []string{"scope=/.default"}, nil, 400, 1002012, "invalid_scope", ""},
 	{"two resources", []string{"scope=a/.default b/.default"}, nil, 400, 70011, "invalid_scope",
 		"The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope a/.default b/.default is not valid."},
-	{"no proof", []string{"client_secret"}, nil, 401, 7000218, "invalid_client",
-		"The request body must contain the following parameter: 'client_assertion' or 'client_secret'."},
+	{"no proof", []string{"client_secret"}, nil, 401, 7000216, "invalid_client",
+		"'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type."},
 	{"a wrong secret", []string{"client_secret=x"}, nil, 401, 7000215, "invalid_client",
 		"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, " +
 			"for a secret added to app '" + stableGUID("application-1 client") + "'."},
@@ -149,7 +149,7 @@ var entraRefusals = []struct {
 		"The provided client secret keys for app 'C' are expired. Visit the Azure portal to create new keys for your app: "},
 	{"an assertion of no type", []string{"client_secret", "client_assertion=x"}, nil, 400, 900144, "invalid_request",
 		"The request body must contain the following parameter: 'client_assertion_type'."},
-	{"an assertion of another type", []string{"client_secret", "client_assertion=x", "client_assertion_type=x"}, nil, 401, 7000218, "invalid_client", ""},
+	{"an assertion of another type", []string{"client_secret", "client_assertion=x", "client_assertion_type=x"}, nil, 401, 7000216, "invalid_client", ""},
 	{"claims that are no JSON", []string{"claims=CP1"}, nil, 400, 9002313, "invalid_request", "Invalid request. Request is malformed or invalid."},
 }
 

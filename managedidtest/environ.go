@@ -36,8 +36,8 @@ var variables = [...]string{
 
 // Environ returns the environment variables of a host that is [IMDS], [AppService], [EntraSecret] or [Workload], or several
 // of them. Every other variable that identity libraries read is in it with an empty value, which counts as unset, so that the
-// environment of the machine does not matter. Any other endpoint, or none, means a host without a token endpoint: all values
-// are empty. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
+// environment of the machine does not matter. None means a host without a token endpoint: all values are
+// empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
 //
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
 // last [Emulator.NewTokenFile], empty if there was none.
@@ -59,6 +59,8 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 		case Workload:
 			e.entraEnviron(env)
 			env["AZURE_FEDERATED_TOKEN_FILE"] = e.s.lastTokenFile()
+		case Entra, Discovery, Keys:
+			panic("managedidtest: " + string(host) + " is no host; EntraSecret and Workload are")
 		}
 	}
 	return env

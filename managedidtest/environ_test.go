@@ -29,7 +29,7 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 		{"a secret", []Endpoint{EntraSecret}, []map[string]string{entra, secret}},
 		{"a pod", []Endpoint{Workload}, []map[string]string{entra, file}},
 		{"a pod with a secret on a node", []Endpoint{IMDS, Workload, EntraSecret}, []map[string]string{imds, entra, file, secret}},
-		{"no host", []Endpoint{Keys, Entra, Discovery, ""}, nil},
+		{"no host", nil, nil},
 		{"nothing", nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,4 +164,10 @@ func TestApplications_areCopies(t *testing.T) {
 func TestEnviron_ofAnApplicationWithoutASecret(t *testing.T) {
 	e := New(&Options{Applications: []Application{{Secrets: []Secret{}}}})
 	require.Empty(t, e.Environ(EntraSecret)["AZURE_CLIENT_SECRET"])
+}
+
+func TestEnviron_panicsForAnEndpointThatIsNoHost(t *testing.T) {
+	for _, at := range []Endpoint{Keys, Entra, Discovery} {
+		require.Panics(t, func() { New(nil).Environ(at) })
+	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // refusal is an error of Entra's. Codes, texts and statuses are those of recorded answers and of reports to the libraries for
-// Entra, but for the three that say otherwise.
+// Entra, but for those that say otherwise.
 type refusal struct {
 	code   int // AADSTS…
 	status int
@@ -123,8 +123,9 @@ func unknownInstance() *refusal {
 	return badRequest(50049, "invalid_instance", "Unknown or invalid instance.")
 }
 
+// noProof is from github.com/MicrosoftDocs/azure-docs issue 30777.
 func noProof() *refusal {
-	return badClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	return badClient(7000216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.")
 }
 
 func wrongSecret(clientID string) *refusal {
@@ -162,11 +163,6 @@ func otherFederation(code int, part, presented string) *refusal {
 	return badClient(code, "No matching federated identity record found for presented assertion %s '%s'. "+
 		"Check your federated identity credential Subject, Audience and Issuer against the presented assertion. "+
 		"https://learn.microsoft.com/entra/workload-id/workload-identity-federation", part, presented)
-}
-
-// unreachableIssuer is from github.com/Azure/azure-workload-identity issue 605.
-func unreachableIssuer() *refusal {
-	return badRequest(90061, "invalid_request", "Request to External OIDC endpoint failed.")
 }
 
 // unknownKey is from github.com/Azure/azure-workload-identity issue 1232.

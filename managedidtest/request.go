@@ -17,8 +17,8 @@ type Request struct {
 	Method   string
 	Path     string
 	Query    url.Values
-	Header   http.Header // as received, with the secret if one was sent
-	Form     url.Values  // of a POST's body, with the secret or assertion if one was sent; nil: none
+	Header   http.Header `json:"-"` // as received, with the secret if one was sent
+	Form     url.Values  `json:"-"` // of a POST's body, with the secret or assertion if one was sent; nil: none
 	Resource string      // for which a token was asked
 	Identity string      // the client ID of the identity or application that got a token; zero: none did
 	Status   int         // zero: not answered yet, or never: the connection was reset, or the client had left

@@ -121,7 +121,7 @@ func (s *state) answer(r *http.Request, secure bool) (answer, error) {
 	return a, err
 }
 
-// readForm reads the body, and returns the fields of a POST's form, as far as they are well-formed.
+// readForm reads the body, and returns the fields of a POST's form, nil if it is malformed.
 func readForm(r *http.Request) url.Values {
 	if r.Body == nil {
 		return nil
@@ -131,7 +131,10 @@ func readForm(r *http.Request) url.Values {
 	if r.Method != http.MethodPost || kind != "application/x-www-form-urlencoded" {
 		return nil
 	}
-	form, _ := url.ParseQuery(string(body))
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil
+	}
 	return form
 }
 

@@ -105,6 +105,7 @@ func (s *Server) Close() {
 	}
 	h.mu.Unlock()
 	for _, r := range resources {
+		r.CloseClientConnections()
 		r.Close()
 	}
 	h.client.CloseIdleConnections()

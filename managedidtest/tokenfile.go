@@ -2,9 +2,12 @@ package managedidtest
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -26,7 +29,7 @@ type TokenFile struct {
 	Path string
 
 	options TokenFileOptions
-	mu      sync.Mutex // held while the directory changes
+	mu      *sync.Mutex // held while the directory changes; behind a pointer so that printing reads nothing that changes
 }
 
 // TokenFileOptions say what the tokens of a [TokenFile] claim. Zero fields have the defaults of [FederatedCredential].
@@ -45,7 +48,7 @@ func (e *Emulator) NewTokenFile(dir string, o *TokenFileOptions) (*TokenFile, er
 	if err != nil {
 		return nil, err
 	}
-	f := &TokenFile{Path: filepath.Join(dir, tokenFileName)}
+	f := &TokenFile{Path: filepath.Join(dir, tokenFileName), mu: new(sync.Mutex)}
 	if o != nil {
 		f.options = *o
 	}
@@ -71,39 +74,48 @@ func (f *TokenFile) Write(content string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	dir, now := filepath.Dir(f.Path), time.Now()
+	old, err := os.Readlink(filepath.Join(dir, dataName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if old != "" && !strings.HasPrefix(filepath.Base(old), "..2") || old != "" && old != filepath.Base(old) {
+		return fmt.Errorf("managedidtest: %s is no token file's directory: ..data leads to %s", dir, old)
+	}
+	to := filepath.Join(dataName, tokenFileName)
+	if link, _ := os.Readlink(f.Path); link != to {
+		if err := os.Symlink(to, f.Path); err != nil {
+			return err
+		}
+	}
 	fresh, err := os.MkdirTemp(dir, now.UTC().Format(dataDirFormat))
 	if err != nil {
 		return err
 	}
-	if err := f.swap(dir, fresh, content, now); err != nil {
+	if err := swap(dir, fresh, content, now); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
-	return nil
+	if old == "" {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(dir, old)) // the new token is in place, whatever becomes of the old one
 }
 
 // swap fills the fresh directory and makes it the one that ..data names.
-func (f *TokenFile) swap(dir, fresh, content string, now time.Time) error {
-	file, data := filepath.Join(fresh, tokenFileName), filepath.Join(dir, dataName)
+func swap(dir, fresh, content string, now time.Time) error {
+	file, link := filepath.Join(fresh, tokenFileName), filepath.Join(dir, newDataName)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		return err
 	}
 	if err := errors.Join(os.Chtimes(file, now, now), os.Chtimes(fresh, now, now)); err != nil {
 		return err
 	}
-	old, err := os.Readlink(data)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	link := filepath.Join(dir, newDataName)
 	os.Remove(link) // left by a failure
 	if err := os.Symlink(filepath.Base(fresh), link); err != nil {
 		return err
 	}
-	if err := os.Rename(link, data); err != nil {
-		return err
+	data := filepath.Join(dir, dataName)
+	if runtime.GOOS == "windows" { // where nothing can take a directory's place; kubelet does the same
+		os.Remove(data)
 	}
-	if old != "" {
-		return os.RemoveAll(filepath.Join(dir, old))
-	}
-	return os.Symlink(filepath.Join(dataName, tokenFileName), f.Path)
+	return os.Rename(link, data)
 }

@@ -149,3 +149,20 @@ func TestTokenFile_takesAnothersPlace(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 3)
 }
+
+func TestTokenFile_leavesAloneWhatIsNotItsOwn(t *testing.T) {
+	dir, precious := t.TempDir(), t.TempDir()
+	kept := filepath.Join(precious, "kept")
+	require.NoError(t, os.WriteFile(kept, []byte("x"), 0o600))
+	require.NoError(t, os.Symlink(precious, filepath.Join(dir, dataName)))
+	_, err := New(nil).NewTokenFile(dir, nil)
+	require.ErrorContains(t, err, "is no token file's directory")
+	require.FileExists(t, kept)
+
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, tokenFileName), []byte("stale"), 0o600))
+	for range 2 {
+		_, err = New(nil).NewTokenFile(dir, nil)
+		require.ErrorIs(t, err, os.ErrExist)
+	}
+}

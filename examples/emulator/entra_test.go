@@ -82,7 +82,7 @@ func testPod(t *testing.T, program string) {
 	start(t, cmd)
 	lines := bufio.NewReader(out)
 	var script strings.Builder
-	for range len(managedidtest.New(nil).Environ()) + 2 {
+	for range len(managedidtest.New(nil).Environ()) + 4 {
 		line, err := lines.ReadString('\n')
 		require.NoError(t, err)
 		script.WriteString(line)

@@ -16,10 +16,10 @@ With a COMMAND it runs that in the environment of an Azure host, and ends with i
 environment, for "set -a; . FILE" in a shell, and serves until it is interrupted.
 
 With -source entra-secret or workload that host gets its tokens from Entra, which the emulator then serves over TLS.
-SSL_CERT_FILE and NODE_EXTRA_CA_CERTS name its certificate. SSL_CERT_FILE replaces the system's file of roots: unless they
-are in a directory too (SSL_CERT_DIR), the COMMAND trusts no other server. Go reads it on Linux and the BSDs only; Node.js
-reads the other. A library that asks Entra whether it knows the authority host has to be told not to (azidentity:
-DisableInstanceDiscovery).
+SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
+CURL_CA_BUNDLE name its certificate. All but Node.js's replace the system's file of roots: the COMMAND trusts no other
+server, unless the roots are in a directory too (SSL_CERT_DIR). A library that asks Entra whether it knows the authority
+host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is set, NO_PROXY has to name 127.0.0.1.
 `
 
 var sources = []managedidtest.Endpoint{
@@ -61,7 +61,7 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 		return nil, nil, err
 	}
 	env = srv.Environ(host)
-	maps.Copy(env, map[string]string{"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca})
+	maps.Copy(env, map[string]string{"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca, "REQUESTS_CA_BUNDLE": ca, "CURL_CA_BUNDLE": ca})
 	return env, release, nil
 }
 
@@ -81,9 +81,10 @@ func keepFresh(file *managedidtest.TokenFile) (stop func()) {
 			case <-ticker.C:
 			}
 			if now := time.Now().Round(0); now.Sub(made) >= rotateAt {
-				made = now
 				if err := file.Rotate(); err != nil {
-					log.Print(err)
+					log.Print(err) // and again in a minute
+				} else {
+					made = now
 				}
 			}
 		}

@@ -43,7 +43,7 @@ func run(args []string) int {
 	}
 	defer srv.Close()
 	interrupt := make(chan os.Signal, 1)
-	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	variables, release, err := environment(srv, host)
 	if err != nil {
 		return fail(1, err)
