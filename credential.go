@@ -24,9 +24,10 @@ type credential struct {
 	endpoint *endpoint
 	client   *azcore.Client
 	logger   *slog.Logger
-	chained  bool        // has other links beside it: leaves when its endpoint isn't there
-	cae      *credential // its twin for callers that handle CAE; nil: that changes nothing, or this is the twin
-	tenant   string      // whose tokens a request gets that names none
+	run      func(context.Context, ask) (token, error) // gets a token where that takes no request; nil: fetch does
+	chained  bool                                      // has other links beside it: leaves when its endpoint isn't there
+	cae      *credential                               // its twin for callers that handle CAE; nil: that changes nothing, or this is the twin
+	tenant   string                                    // whose tokens a request gets that names none
 	// inTenant finds the credential for a request's tenant. Nil: it changes nothing.
 	inTenant func(home *credential, tenant string) (*credential, error)
 }
@@ -154,7 +155,12 @@ func (c *credential) order(a ask) *order {
 		span: func(ctx context.Context) (context.Context, func(error)) {
 			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
 		},
-		fetch:   func(ctx context.Context) (token, error) { return c.fetch(ctx, a) },
+		fetch: func(ctx context.Context) (token, error) {
+			if c.run != nil {
+				return c.run(ctx, a)
+			}
+			return c.fetch(ctx, a)
+		},
 		overdue: func(ctx context.Context) error { return c.unanswered(ctx, ctx.Err()) },
 		report: func(ctx context.Context, t token, err error, took time.Duration) {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it

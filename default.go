@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -34,14 +35,16 @@ type DefaultAzureCredentialOptions struct {
 	ManagedIdentityClientID string
 	// RequireAzureTokenCredentials makes the constructor fail unless AZURE_TOKEN_CREDENTIALS has a value.
 	RequireAzureTokenCredentials bool
-	// TenantID is the tenant of workload identity. Zero means the value of AZURE_TENANT_ID.
+	// TenantID is the tenant of workload identity and of developers' tools. Zero means the value of AZURE_TENANT_ID for
+	// the one, and the tool's own for the others.
 	TenantID string
 }
 
 // DefaultAzureCredential asks, in turn, the environment, workload identity and the host's managed identity, and stays
-// with the first that gives a token. The variable AZURE_TOKEN_CREDENTIALS selects: "prod" means these three, and the
-// name of a credential type, in any case, that one alone: EnvironmentCredential, WorkloadIdentityCredential or
-// ManagedIdentityCredential. It is safe for concurrent use.
+// with the first that gives a token. The variable AZURE_TOKEN_CREDENTIALS selects: "prod" means these three, "dev" the
+// developers' tools az and azd, which are never run otherwise, and the name of a credential type, in any case, that one
+// alone: EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCLICredential or
+// AzureDeveloperCLICredential. It is safe for concurrent use.
 type DefaultAzureCredential struct {
 	chain *ChainedTokenCredential
 }
@@ -72,6 +75,12 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 			links = append(links, linkOf(c, err))
 		case nameManagedIdentity:
 			links = append(links, managedIdentityLink(&o))
+		case nameAzureCLI:
+			c, err := newAzureCLI(AzureCLICredentialOptions{AdditionallyAllowedTenants: allowed, Cache: o.Cache, Logger: o.Logger, TenantID: o.TenantID})
+			links = append(links, toolLinkOf(c, err, len(names) > 1))
+		case nameAzureDeveloperCLI:
+			c, err := newAzureDeveloperCLI(AzureDeveloperCLICredentialOptions{AdditionallyAllowedTenants: allowed, Cache: o.Cache, Logger: o.Logger, TenantID: o.TenantID})
+			links = append(links, toolLinkOf(c, err, len(names) > 1))
 		}
 	}
 	chain, err := NewChainedTokenCredential(links, nil)
@@ -79,7 +88,9 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 		return nil, err
 	}
 	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
-	chain.hint = "this version has no developers' tools (" + selectorVariable + "=dev) to try; on a laptop, run the program beside the emulator"
+	if slices.Contains(names, nameManagedIdentity) {
+		chain.hint = "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
+	}
 	return &DefaultAzureCredential{chain}, nil
 }
 
@@ -96,24 +107,34 @@ func (c *DefaultAzureCredential) inChain() azcore.TokenCredential { return c.cha
 
 // selectedLinks reads AZURE_TOKEN_CREDENTIALS as azidentity does, but takes an empty value as unset.
 func selectedLinks(value string, required bool) ([]string, error) {
-	all := []string{nameEnvironment, nameWorkloadIdentity, nameManagedIdentity}
+	prod := []string{nameEnvironment, nameWorkloadIdentity, nameManagedIdentity}
+	dev := []string{nameAzureCLI, nameAzureDeveloperCLI}
 	switch {
 	case value == "" && required:
 		return nil, fmt.Errorf("%s must be set, since RequireAzureTokenCredentials is true", selectorVariable)
 	case value == "" || value == "prod":
-		return all, nil
+		return prod, nil
+	case value == "dev":
+		return dev, nil
+	case strings.EqualFold(value, "AzurePowerShellCredential"):
+		return nil, fmt.Errorf("%s selects Azure PowerShell, which is not supported; sign in with az or azd and select %s",
+			selectorVariable, strings.Join(dev, " or "))
 	}
+	all := append(prod, dev...)
 	for _, name := range all {
 		if strings.EqualFold(value, name) {
 			return []string{name}, nil
 		}
 	}
-	for _, tool := range []string{"dev", "AzureCLICredential", "AzureDeveloperCLICredential", "AzurePowerShellCredential"} {
-		if value == tool || tool != "dev" && strings.EqualFold(value, tool) {
-			return nil, fmt.Errorf("%s=%s selects developers' tools, which this version doesn't have; it has prod, %s", selectorVariable, tool, strings.Join(all, ", "))
-		}
+	return nil, fmt.Errorf("%s has an unknown value; known are prod, dev, %s", selectorVariable, strings.Join(all, ", "))
+}
+
+// toolLinkOf makes the link of a developer's tool; one of several gives way to the next whatever its trouble.
+func toolLinkOf(c *credential, err error, several bool) azcore.TokenCredential {
+	if err == nil && several {
+		return toolLink{c}
 	}
-	return nil, fmt.Errorf("%s has an unknown value; known are prod, %s", selectorVariable, strings.Join(all, ", "))
+	return linkOf(c, err)
 }
 
 func managedIdentityLink(o *DefaultAzureCredentialOptions) azcore.TokenCredential {

@@ -18,7 +18,7 @@ const (
 	skip            = "; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"
 	environmentNone = "EnvironmentCredential: neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
 	workloadNone    = "WorkloadIdentityCredential: AZURE_FEDERATED_TOKEN_FILE is not set"
-	noTools         = "this version has no developers' tools (AZURE_TOKEN_CREDENTIALS=dev) to try; on a laptop, run the program beside the emulator"
+	noTools         = "to use a developer's sign-in, set AZURE_TOKEN_CREDENTIALS=dev; on a laptop without one, run the program beside the emulator"
 )
 
 // noAnswer is the Transport of a host without IMDS.
@@ -39,11 +39,10 @@ func newDefault(t testing.TB, o DefaultAzureCredentialOptions) *DefaultAzureCred
 }
 
 func TestDefault_followsAZURE_TOKEN_CREDENTIALS(t *testing.T) {
-	const known = "prod, EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential"
+	const known = "prod, dev, EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCLICredential, AzureDeveloperCLICredential"
 	const unknown = "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS has an unknown value; known are " + known
-	tool := func(name string) string {
-		return "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS=" + name + " selects developers' tools, which this version doesn't have; it has " + known
-	}
+	const powerShell = "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS selects Azure PowerShell, which is not supported; sign in with az or azd " +
+		"and select AzureCLICredential or AzureDeveloperCLICredential"
 	for _, row := range []struct {
 		value string
 		links string // the initials of those that are asked
@@ -57,11 +56,7 @@ func TestDefault_followsAZURE_TOKEN_CREDENTIALS(t *testing.T) {
 		{"WORKLOADIDENTITYCREDENTIAL", "W", ""},
 		{"ManagedIdentityCredential", "M", ""},
 		{"managedIdentityCredential", "M", ""},
-		{"dev", "", tool("dev")},
-		{"AzureCLICredential", "", tool("AzureCLICredential")},
-		{"azureclicredential", "", tool("AzureCLICredential")},
-		{"AzureDeveloperCLICredential", "", tool("AzureDeveloperCLICredential")},
-		{"AZUREPOWERSHELLCREDENTIAL", "", tool("AzurePowerShellCredential")},
+		{"AZUREPOWERSHELLCREDENTIAL", "", powerShell},
 		{"PROD", "", unknown},
 		{"Dev", "", unknown},
 		{" prod", "", unknown},

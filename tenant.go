@@ -57,6 +57,21 @@ func authorityHost(c cloud.Configuration) (*url.URL, error) {
 	return u, nil
 }
 
+const invalidRequestTenant = "the request's tenant ID is not valid"
+
+// tenantProblem says why a request may not name a tenant, if it may not.
+func tenantProblem(home, tenant string, allowed []string) string {
+	switch {
+	case !validTenant(tenant):
+		return invalidRequestTenant
+	case strings.EqualFold(home, tenantADFS):
+		return "AD FS has no tenants, but the request names one"
+	case !slices.ContainsFunc(allowed, func(t string) bool { return t == "*" || strings.EqualFold(t, tenant) }):
+		return fmt.Sprintf("a token of tenant %s is asked for, which is not the configured one; add it to AdditionallyAllowedTenants if it may be", tenant)
+	}
+	return ""
+}
+
 // tenantADFS is what Active Directory Federation Services has in the place of a tenant.
 const tenantADFS = "adfs"
 
@@ -76,16 +91,7 @@ func (e *entra) inTenant(home *credential, tenant string) (*credential, error) {
 	if c, ok := e.others.Load(key); ok && valid {
 		return c.(*credential), nil
 	}
-	problem := ""
-	switch {
-	case !valid:
-		problem = "the request's tenant ID is not valid"
-	case strings.EqualFold(e.tenantID, tenantADFS):
-		problem = "AD FS has no tenants, but the request names one"
-	case !slices.ContainsFunc(e.allowed, func(t string) bool { return t == "*" || strings.EqualFold(t, tenant) }):
-		problem = fmt.Sprintf("a token of tenant %s is asked for, which is not the configured one; add it to AdditionallyAllowedTenants if it may be", tenant)
-	}
-	if problem != "" {
+	if problem := tenantProblem(e.tenantID, tenant, e.allowed); problem != "" {
 		return nil, &AuthenticationFailedError{Reason: ReasonConfiguration, message: home.who + ": " + problem}
 	}
 	c, err := e.credential(tenant)
