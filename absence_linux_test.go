@@ -43,10 +43,7 @@ func inChild(t *testing.T, attributes *syscall.SysProcAttr, env ...string) bool 
 
 // ownNetwork is a network namespace with nothing in it, for a process that need not be root.
 func ownNetwork() *syscall.SysProcAttr {
-	self := func(id int) []syscall.SysProcIDMap {
-		return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}}
-	}
-	return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET, UidMappings: self(os.Getuid()), GidMappings: self(os.Getgid())}
+	return asUser(0, syscall.CLONE_NEWNET)
 }
 
 func TestAbsence_noRouteToTheRealAddress(t *testing.T) {

@@ -212,8 +212,8 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 			unbuilt + "Service Fabric, which this version doesn't support"},
 		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s"}, unbuilt + "Azure ML, which this version doesn't support"},
 		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342"}, unbuilt + "Cloud Shell, which this version doesn't support"},
-		{"Azure Arc", []string{"IDENTITY_ENDPOINT=http://localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
-			unbuilt + "Azure Arc, which this version doesn't support"},
+		{"Azure Arc", []string{"IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
+			"ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
 		{"a bad endpoint", []string{"IDENTITY_ENDPOINT=localhost", "IDENTITY_HEADER=h"}, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
 		{"a blank client ID", []string{"AZURE_CLIENT_ID= "}, "ManagedIdentityCredential: the client ID of the identity is empty"},
 	} {

@@ -37,7 +37,7 @@ const (
 	ReasonInvalidScope Reason = "invalid scope"
 	// ReasonRejectedCredential: the endpoint refused what proves the identity, for example a secret or its header.
 	ReasonRejectedCredential Reason = "rejected credential"
-	// ReasonMalformedAnswer: the endpoint answered with success but without a usable token.
+	// ReasonMalformedAnswer: the endpoint answered with success but without a usable token, or asked for what it must not have.
 	ReasonMalformedAnswer Reason = "malformed answer"
 	// ReasonConfiguration: options or environment variables are incomplete, contradictory or unsupported.
 	ReasonConfiguration Reason = "configuration"

@@ -28,6 +28,8 @@ type source struct {
 	request     func(context.Context, ask) (*policy.Request, error)
 	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
 	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
+	// confirm checks a successful answer before its token is taken; nil: nothing to check.
+	confirm func(body []byte) error
 	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
 	recognise func(answer) bool
 	// explain says what a failure means, and what to do about it.
@@ -41,12 +43,14 @@ type ask struct {
 	cae    bool   // the caller handles continuous access evaluation
 }
 
-// verdict is a source's explanation of a failed answer.
+// verdict is a source's explanation of a failed answer; also as an error of again and confirm.
 type verdict struct {
 	reason      Reason
 	advice      string // becomes the error's line, before the quoted answer
 	unavailable bool   // a chain may go on
 }
+
+func (v verdict) Error() string { return v.advice }
 
 // fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
 func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
@@ -58,7 +62,7 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	if err == nil && c.source.again != nil {
 		next, err2 := c.source.again(ctx, a, req, resp)
 		if err2 != nil {
-			return t, c.unable(err2)
+			return t, c.unheeded(resp, err2)
 		} else if next != nil {
 			req = next
 			resp, sent, err = c.send(req)
@@ -74,6 +78,11 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	if resp.StatusCode/100 != 2 {
 		return t, c.refused(req, resp, body)
 	}
+	if c.source.confirm != nil {
+		if err := c.source.confirm(body); err != nil {
+			return t, c.unable(err)
+		}
+	}
 	t, err = decodeToken(body, sent, time.Now())
 	if err != nil && c.isProven() {
 		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
@@ -83,9 +92,22 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	return t, err
 }
 
-// unable explains why a request couldn't be made.
-func (c *credential) unable(err error) error {
-	return &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who + ": " + oneLine(err.Error())}
+// unable explains why a request couldn't be made, or an answer not taken.
+func (c *credential) unable(err error) *AuthenticationFailedError {
+	reason := ReasonConfiguration
+	if v, ok := errors.AsType[verdict](err); ok {
+		reason = v.reason
+	}
+	return &AuthenticationFailedError{Reason: reason, message: c.who + ": " + oneLine(err.Error())}
+}
+
+// unheeded explains why a source didn't do what an answer asks for.
+func (c *credential) unheeded(resp *http.Response, err error) error {
+	e := c.unable(err)
+	if body, err := runtime.Payload(resp); err == nil && resp.StatusCode/100 != 2 {
+		e.response = responseMaker(resp, body)
+	}
+	return e
 }
 
 // send returns the last answer, with the Retry-After that the gate had hidden, and when its try was sent.

@@ -23,6 +23,8 @@ const (
 	SourceIMDS Source = "IMDS"
 	// SourceAppService is the endpoint of App Service, Functions and Container Apps, version 2019-08-01.
 	SourceAppService Source = "App Service"
+	// SourceAzureArc is the agent of servers that are connected to Azure, on Linux and Windows.
+	SourceAzureArc Source = "Azure Arc"
 )
 
 // Sources that are detected, so that their hosts get a clear error, but not built yet.
@@ -30,7 +32,6 @@ const (
 	sourceServiceFabric Source = "Service Fabric"
 	sourceAzureML       Source = "Azure ML"
 	sourceCloudShell    Source = "Cloud Shell"
-	sourceAzureArc      Source = "Azure Arc"
 )
 
 // ManagedIDKind is the ID of a user-assigned managed identity: a [ClientID], an [ObjectID] or a [ResourceID].
@@ -134,7 +135,9 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 		s, err = imdsSource(o.ID)
 	case SourceAppService:
 		s, err = appServiceSource(o.ID)
-	case sourceServiceFabric, sourceAzureML, sourceCloudShell, sourceAzureArc:
+	case SourceAzureArc:
+		s, err = localArcSource(o.ID)
+	case sourceServiceFabric, sourceAzureML, sourceCloudShell:
 		return nil, fmt.Errorf("the environment is that of %s, which this version doesn't support", kind)
 	default:
 		return nil, fmt.Errorf("unknown source %q", string(kind))
@@ -148,7 +151,7 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if o.ID != nil {
 		id = o.ID.idKind().String() + " " + strings.ToLower(o.ID.String())
 	}
-	s.identity = "managed identity|" + s.endpoint + "|" + id
+	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + id
 	return s, nil
 }
 
@@ -166,7 +169,7 @@ func detectSource() Source {
 	case has("MSI_ENDPOINT"):
 		return sourceCloudShell
 	case endpoint && has("IMDS_ENDPOINT"), isFile(arcAgent(goruntime.GOOS)):
-		return sourceAzureArc
+		return SourceAzureArc
 	}
 	return SourceIMDS
 }

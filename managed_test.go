@@ -55,11 +55,11 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 		{"row 3 before Arc", []string{msi, secret, endpoint, imds}, sourceAzureML},
 		{"row 4", []string{msi}, sourceCloudShell},
 		{"row 4 before Arc", []string{msi, endpoint, imds}, sourceCloudShell},
-		{"row 5", []string{endpoint, imds}, sourceAzureArc},
+		{"row 5", []string{endpoint, imds}, SourceAzureArc},
 		{"row 6: an endpoint alone", []string{endpoint}, SourceIMDS},
 		{"row 6: a header alone", []string{header, thumbprint, secret, imds}, SourceIMDS},
 		{"an empty thumbprint is unset", []string{endpoint, header, "IDENTITY_SERVER_THUMBPRINT="}, SourceAppService},
-		{"an empty header is unset", []string{endpoint, "IDENTITY_HEADER=", imds}, sourceAzureArc},
+		{"an empty header is unset", []string{endpoint, "IDENTITY_HEADER=", imds}, SourceAzureArc},
 		{"an empty secret is unset", []string{msi, "MSI_SECRET="}, sourceCloudShell},
 		{"all empty", []string{"IDENTITY_ENDPOINT=", "IDENTITY_HEADER=", "MSI_ENDPOINT=", "MSI_SECRET=", "IMDS_ENDPOINT="}, SourceIMDS},
 	} {
@@ -68,7 +68,7 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 			setenv(t, row.variables...)
 			require.Equal(t, row.want, detectSource())
 			c, err := NewManagedIdentityCredential(nil)
-			if row.want == SourceIMDS || row.want == SourceAppService {
+			if row.want == SourceIMDS || row.want == SourceAppService || row.want == SourceAzureArc {
 				require.NoError(t, err)
 				require.Equal(t, string(row.want), c.source.name)
 				return

@@ -43,6 +43,9 @@ func secrets(req *http.Request) (values []string) {
 	for _, name := range secretHeaders {
 		if v := req.Header.Get(name); v != "" {
 			values = append(values, v)
+			if _, credential, _ := strings.Cut(v, " "); name == "Authorization" && credential != "" { // behind its scheme
+				values = append(values, credential)
+			}
 		}
 	}
 	return values

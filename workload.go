@@ -142,12 +142,19 @@ func readTokenFile(path string) (string, error) {
 
 // readRegular reads a file of at most limit bytes, and waits for no pipe's writer. Its errors don't name the file.
 func readRegular(path string, limit int64) ([]byte, error) {
+	return readSame(nil, path, limit)
+}
+
+// readSame is readRegular of the file that was seen at the path before, or of any where that is nil.
+func readSame(seen fs.FileInfo, path string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	var content []byte
 	if err == nil {
 		defer f.Close()
 		if info, e := f.Stat(); e == nil && !info.Mode().IsRegular() {
 			return nil, errors.New("it is not a regular file")
+		} else if seen != nil && (e != nil || !os.SameFile(seen, info)) {
+			return nil, errors.New("it was replaced while it was being opened")
 		}
 		content, err = io.ReadAll(io.LimitReader(f, limit+1))
 	}

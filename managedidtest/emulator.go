@@ -1,7 +1,7 @@
 // Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
 // net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
-// Apps, and Entra itself, which sells tokens to applications for a client secret or, as in a pod of Kubernetes with workload
-// identity, for the token of a service account.
+// Apps, the agent of Azure Arc, and Entra itself, which sells tokens to applications for a client secret or, as in a pod of
+// Kubernetes with workload identity, for the token of a service account.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
@@ -53,6 +53,14 @@ type Options struct {
 	// OtherTenants are tenants besides TenantID in which the applications have a service principal too. Zero: none.
 	OtherTenants []string
 
+	// KeyDir is the directory of Azure Arc's key files; Setenv and MakeKeyDir make it. Zero: the agent's own, the only one
+	// from which clients take a key: /var/opt/azcmagent/tokens, or on Windows %ProgramData%\AzureConnectedMachineAgent\Tokens.
+	KeyDir string
+
+	// ArcIgnoresIDs makes Azure Arc's agent one without user-assigned identities: whichever identity is asked for, it gives the
+	// system-assigned one's token.
+	ArcIgnoresIDs bool
+
 	// TokenLifetime is the life of a new token, in whole seconds. Zero: one hour. A negative one makes tokens that have
 	// expired already.
 	TokenLifetime time.Duration
@@ -87,6 +95,7 @@ type state struct {
 	system  *Identity // nil: none
 	users   []Identity
 	tokens  tokenCache
+	keys    *arcKeys
 
 	applications []Application
 
@@ -115,6 +124,7 @@ func New(o *Options) *Emulator {
 		s.system = &system
 	}
 	s.users = userAssigned(s.options.UserAssigned)
+	s.keys = newArcKeys(s.options.KeyDir)
 	s.applications = applications(s.options.Applications)
 	s.options.OtherTenants = slices.Clone(s.options.OtherTenants)
 	s.tokens = newTokenCache(s.options.TenantID, s.options.TokenLifetime)

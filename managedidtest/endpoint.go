@@ -14,6 +14,7 @@ type Endpoint string
 const (
 	IMDS       Endpoint = "imds"       // /metadata/identity/oauth2/token
 	AppService Endpoint = "appservice" // /msi/token
+	Arc        Endpoint = "arc"        // /arc/metadata/identity/oauth2/token, and IMDS's path where a client asks port 40342
 	Keys       Endpoint = "keys"       // /discovery/keys, the public keys of the tokens as a JSON Web Key Set
 	Entra      Endpoint = "entra"      // /{tenant}/oauth2/v2.0/token
 
@@ -34,6 +35,7 @@ func (e Endpoint) secure() bool { return e == Entra || e == Discovery }
 const (
 	imdsPath       = "metadata/identity/oauth2/token"
 	appServicePath = "msi/token"
+	arcRoot        = "arc" // a path of its own, since Arc's is that of IMDS
 	keysPath       = "discovery/keys"
 
 	// Without the tenant that they begin with.
@@ -43,6 +45,9 @@ const (
 
 	instancePath = "common/discovery/instance"
 )
+
+// arcPort is the agent's: clients that find its program ask there, whatever the environment says.
+const arcPort = "40342"
 
 // endpointOf returns the endpoint that a request is for, zero if there is none. It is secure if it came over TLS.
 func endpointOf(r *http.Request, secure bool) Endpoint {
@@ -55,6 +60,8 @@ func endpointOf(r *http.Request, secure bool) Endpoint {
 		return Discovery
 	case secure:
 		return ""
+	case path == arcRoot+"/"+imdsPath, path == imdsPath && strings.HasSuffix(hostOf(r), ":"+arcPort):
+		return Arc
 	case path == imdsPath:
 		return IMDS
 	case path == appServicePath:

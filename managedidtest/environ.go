@@ -34,10 +34,10 @@ var variables = [...]string{
 	"MSI_SECRET",
 }
 
-// Environ returns the environment variables of a host that is [IMDS], [AppService], [EntraSecret] or [Workload], or several
-// of them. Every other variable that identity libraries read is in it with an empty value, which counts as unset, so that the
-// environment of the machine does not matter. None means a host without a token endpoint: all values are
-// empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
+// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [EntraSecret] or [Workload], or
+// several of them. Every other variable that identity libraries read is in it with an empty value, which counts as unset, so
+// that the environment of the machine does not matter. None means a host without a token endpoint: all values are empty. It
+// panics for an endpoint that is no host. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
 //
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
 // last [Emulator.NewTokenFile], empty if there was none.
@@ -53,6 +53,9 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 		case AppService:
 			env["IDENTITY_ENDPOINT"] = e.URL + "/" + appServicePath
 			env["IDENTITY_HEADER"] = e.s.currentSecret()
+		case Arc:
+			env["IMDS_ENDPOINT"] = e.URL + "/" + arcRoot
+			env["IDENTITY_ENDPOINT"] = e.URL + "/" + arcRoot + "/" + imdsPath
 		case EntraSecret:
 			e.entraEnviron(env)
 			env["AZURE_CLIENT_SECRET"] = e.s.applications[0].firstSecret()
@@ -73,8 +76,9 @@ func (e *Emulator) entraEnviron(env map[string]string) {
 }
 
 // Setenv sets the variables of [Emulator.Environ] for the rest of the test, and removes those that are empty there, since
-// some libraries take an empty variable for a set one. For [Workload] it makes a token file in a
-// directory of the test, unless the last one that was made is still there. A *testing.T is such a t.
+// some libraries take an empty variable for a set one. For [Workload] it makes a token file in a directory of the test, unless
+// the last one that was made is still there; for [Arc], the directory of [Options].KeyDir. It panics where that can't be made.
+// A *testing.T is such a t.
 func (e *Emulator) Setenv(t interface {
 	Helper()
 	Setenv(key, value string)
@@ -86,6 +90,11 @@ func (e *Emulator) Setenv(t interface {
 			if _, err := e.NewTokenFile(t.TempDir(), nil); err != nil {
 				panic("managedidtest: " + err.Error())
 			}
+		}
+	}
+	if slices.Contains(hosts, Arc) {
+		if err := e.MakeKeyDir(); err != nil {
+			panic(err.Error())
 		}
 	}
 	for name, value := range e.Environ(hosts...) {

@@ -26,6 +26,8 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 	}{
 		{"IMDS", []Endpoint{IMDS}, []map[string]string{imds}},
 		{"App Service", []Endpoint{AppService}, []map[string]string{app}},
+		{"Arc", []Endpoint{Arc}, []map[string]string{{"IMDS_ENDPOINT": "http://169.254.169.254/arc",
+			"IDENTITY_ENDPOINT": "http://169.254.169.254/arc/metadata/identity/oauth2/token"}}},
 		{"a secret", []Endpoint{EntraSecret}, []map[string]string{entra, secret}},
 		{"a pod", []Endpoint{Workload}, []map[string]string{entra, file}},
 		{"a pod with a secret on a node", []Endpoint{IMDS, Workload, EntraSecret}, []map[string]string{imds, entra, file, secret}},

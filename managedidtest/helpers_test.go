@@ -36,13 +36,16 @@ func newServer(t *testing.T, o *Options) *Server {
 // newGet makes a good request to an endpoint. The query is given as "name=value"; one without a value removes the name.
 func newGet(t *testing.T, e *Emulator, to Endpoint, query ...string) *http.Request {
 	t.Helper()
-	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, Keys: keysPath}
+	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, Arc: arcRoot + "/" + imdsPath, Keys: keysPath}
 	req, err := http.NewRequest(http.MethodGet, e.URL+"/"+paths[to], nil)
 	require.NoError(t, err)
 	q := url.Values{}
 	switch to {
 	case IMDS:
 		q.Set("api-version", "2018-02-01")
+		req.Header.Set("Metadata", "true")
+	case Arc:
+		q.Set("api-version", "2020-06-01")
 		req.Header.Set("Metadata", "true")
 	case AppService:
 		q.Set("api-version", "2019-08-01")

@@ -197,6 +197,8 @@ func (s *state) normal(t *turn) answer {
 		return s.imds(t.request)
 	case AppService:
 		return s.appService(t.request)
+	case Arc:
+		return s.arc(t.request)
 	case Keys:
 		return jwks(t.request)
 	case Entra:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 )
 
@@ -46,7 +47,7 @@ func Listen(o *Options) (*Server, error) {
 	if o != nil && o.Addr != "" {
 		addr = o.Addr
 	}
-	metadata, err := net.Listen("tcp", addr)
+	metadata, err := listenClear(addr)
 	if err != nil {
 		return nil, fmt.Errorf("managedidtest: %w", err)
 	}
@@ -67,6 +68,16 @@ func Listen(o *Options) (*Server, error) {
 	h.open(metadata, nil)
 	h.open(entra, config)
 	return &Server{Emulator: e, host: h}, nil
+}
+
+// listenClear listens at the address; where that leaves the port open, not at Arc's, at which IMDS's path is Arc's.
+func listenClear(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil || !strings.HasSuffix(addr, ":0") || !strings.HasSuffix(l.Addr().String(), ":"+arcPort) {
+		return l, err
+	}
+	defer l.Close()
+	return net.Listen("tcp", addr)
 }
 
 func (h *host) open(l net.Listener, config *tls.Config) {
@@ -93,7 +104,7 @@ func (s *Server) Client() *http.Client { return s.host.client }
 func (s *Server) CertificatePEM() []byte { return s.host.authority.pem() }
 
 // Close ends the server and those of NewResource, and waits until all their goroutines have ended. Requests under way are
-// cut off. It must not be called from [Options].OnRequest.
+// cut off, and the key files that are left removed. It must not be called from [Options].OnRequest.
 func (s *Server) Close() {
 	h := s.host
 	h.mu.Lock()
@@ -108,6 +119,7 @@ func (s *Server) Close() {
 		r.CloseClientConnections()
 		r.Close()
 	}
+	h.state.keys.clear()
 	h.client.CloseIdleConnections()
 	if t, ok := http.DefaultTransport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections() // as httptest does

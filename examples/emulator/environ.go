@@ -15,6 +15,13 @@ const usage = `usage: emulator [flags] [-- COMMAND ARG...]
 With a COMMAND it runs that in the environment of an Azure host, and ends with its exit code. Without, it writes that
 environment, for "set -a; . FILE" in a shell, and serves until it is interrupted.
 
+With -source arc that host is a server with the agent of Azure Arc. Its keys are files in /var/opt/azcmagent/tokens, or on
+Windows in %ProgramData%\AzureConnectedMachineAgent\Tokens, since programs accept them from nowhere else. The emulator makes
+that folder if it has to, which takes root's or an administrator's rights, and leaves it there. Without them, on Linux, run it
+in a mount namespace of its own:
+  unshare -rm sh -c 'mount -t tmpfs none /var/opt && exec emulator -source arc -- COMMAND'
+A program that takes no variables but finds the agent itself asks port 40342: -listen 127.0.0.1:40342.
+
 With -source entra-secret or workload that host gets its tokens from Entra, which the emulator then serves over TLS.
 SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
 CURL_CA_BUNDLE name its certificate. All but Node.js's replace the system's file of roots: the COMMAND trusts no other
@@ -23,7 +30,7 @@ host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is
 `
 
 var sources = []managedidtest.Endpoint{
-	managedidtest.IMDS, managedidtest.AppService, managedidtest.EntraSecret, managedidtest.Workload,
+	managedidtest.IMDS, managedidtest.AppService, managedidtest.Arc, managedidtest.EntraSecret, managedidtest.Workload,
 }
 
 // The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'
@@ -36,6 +43,9 @@ const (
 // environment returns the variables of the host. The files that they name are there, and the token file is kept fresh, until
 // release is called.
 func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env map[string]string, release func(), err error) {
+	if host == managedidtest.Arc {
+		return srv.Environ(host), func() {}, srv.MakeKeyDir()
+	}
 	if host != managedidtest.EntraSecret && host != managedidtest.Workload {
 		return srv.Environ(host), func() {}, nil
 	}

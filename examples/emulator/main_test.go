@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 	case "environment":
 		fmt.Println(strings.Join(os.Environ(), "\n"))
 		os.Exit(7)
+	case "arc":
+		askAgent()
 	case "exchange":
 		exchange()
 	case "signal":
@@ -73,6 +75,7 @@ func TestEmulator(t *testing.T) {
 	t.Run("runs a command", func(t *testing.T) { testCommand(t, program) })
 	t.Run("passes signals on", func(t *testing.T) { testSignal(t, program) })
 	t.Run("runs a command against Entra", func(t *testing.T) { testEntraCommand(t, program) })
+	t.Run("runs a command on a server with Azure Arc", func(t *testing.T) { testArcCommand(t, program) })
 	t.Run("serves a pod", func(t *testing.T) { testPod(t, program) })
 	t.Run("serves", func(t *testing.T) { testServe(t, program) })
 	t.Run("writes a file", func(t *testing.T) { testFile(t, program) })
@@ -172,7 +175,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds, appservice, entra-secret or workload", []string{"-source", "entra"}},
+		{2, "-source is imds, appservice, arc, entra-secret or workload", []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},

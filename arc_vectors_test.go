@@ -1,0 +1,169 @@
+package managedid
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/managedidtest"
+)
+
+// realm is a fault that changes what the agent's challenge names.
+func realm(values ...string) managedidtest.Fault {
+	return managedidtest.Fault{Endpoint: managedidtest.Arc, Header: http.Header{"Www-Authenticate": values}}
+}
+
+const arcForm, arcNone = "the endpoint named a key file that is not of the form ", "the endpoint's 401 names no key file"
+
+// arcChallenges break the rules, with the key files' folder as FOLDER.
+var arcChallenges = []struct {
+	name, challenge, problem string
+	reason                   Reason
+}{
+	{"outside the folder", "Basic realm=OUTSIDE/k.key", arcForm, ReasonMalformedAnswer},
+	{"below the folder", "Basic realm=FOLDER/below/k.key", arcForm, ReasonMalformedAnswer},
+	{"wrong suffix", "Basic realm=FOLDER/k.pem", arcForm, ReasonMalformedAnswer},
+	{"..", "Basic realm=FOLDER/below/../k.key", arcForm, ReasonMalformedAnswer},
+	{"quoted realm", `Basic realm="FOLDER/k.key"`, arcForm, ReasonMalformedAnswer},
+	{"4097 bytes", "Basic realm=FOLDER/4097.key", "it is larger than 4096 bytes", ReasonConfiguration},
+	{"5 KiB", "Basic realm=FOLDER/5120.key", "it is larger than 4096 bytes", ReasonConfiguration},
+	{"link out of the folder", "Basic realm=FOLDER/link.key", "it is not a regular file", ReasonConfiguration},
+	{"empty file", "Basic realm=FOLDER/0.key", " is empty", ReasonConfiguration},
+	{"no file", "Basic realm=FOLDER/none.key", "the agent's key file is not in ", ReasonConfiguration},
+	{"no header", "", arcNone, ReasonMalformedAnswer},
+	{"another scheme", "Bearer realm=FOLDER/k.key", arcNone, ReasonMalformedAnswer},
+	{"another scheme in front", "Bearer x=y, Basic realm=FOLDER/k.key", arcNone, ReasonMalformedAnswer},
+	{"another parameter in front", "Basic charset=UTF-8, realm=FOLDER/k.key", arcNone, ReasonMalformedAnswer},
+}
+
+func TestVector12_nothingIsSentAfterAChallengeThatBreaksTheRules(t *testing.T) {
+	for _, row := range arcChallenges {
+		t.Run(row.name, func(t *testing.T) {
+			em, c, dir := newArc(t, nil, managedidtest.Options{})
+			outside := t.TempDir()
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "below"), 0o700))
+			for _, file := range []string{dir + "/k.key", dir + "/k.pem", dir + "/below/k.key", outside + "/k.key"} {
+				require.NoError(t, os.WriteFile(file, []byte("k3y"), 0o600))
+			}
+			for _, size := range []int{0, 4097, 5120} {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.key", size)), []byte(strings.Repeat("k", size)), 0o600))
+			}
+			if err := os.Symlink(filepath.Join(outside, "k.key"), filepath.Join(dir, "link.key")); err != nil {
+				t.Skip("no symbolic links can be made here: " + err.Error())
+			}
+			var values []string
+			if row.challenge != "" {
+				values = append(values, filepath.FromSlash(strings.NewReplacer("FOLDER", dir, "OUTSIDE", outside).Replace(row.challenge)))
+			}
+			em.Inject(realm(values...))
+			err := get(ctx0, c, vault).err
+			require.Equal(t, row.reason, asCredentialError(t, err))
+			require.Contains(t, err.Error(), "ManagedIdentityCredential: Azure Arc: ")
+			require.Contains(t, err.Error(), row.problem)
+			require.NotContains(t, err.Error(), "k3y")
+			require.NotContains(t, err.Error(), ".key\"")
+			require.Equal(t, 401, err.(*AuthenticationFailedError).RawResponse.StatusCode)
+			requests := em.Requests()
+			require.Len(t, requests, 1)
+			require.Empty(t, requests[0].Header.Values("Authorization"))
+		})
+	}
+}
+
+func TestArc_aChallengeIsUnderstoodInAnyCaseAndBesideOthers(t *testing.T) {
+	em, c, dir := newArc(t, nil, managedidtest.Options{})
+	path := filepath.Join(dir, "k.key")
+	require.NoError(t, os.WriteFile(path, []byte("k3y"), 0o600))
+	em.Inject(realm("Negotiate", "basic Realm="+path))
+	require.Equal(t, ReasonRejectedCredential, asCredentialError(t, get(ctx0, c, vault).err), "the emulator doesn't know this key")
+	requests := em.Requests()
+	require.Len(t, requests, 2, "a 401 to the key is final, whatever it names")
+	require.True(t, requests[1].Header.Get("Authorization") == "Basic k3y")
+}
+
+// second is the answer to the key: the fault in front of it lets the challenge pass.
+func second(em *managedidtest.Emulator, status int, body string) {
+	em.Inject(managedidtest.Fault{Endpoint: managedidtest.Arc, Count: 1})
+	em.Inject(managedidtest.Fault{Endpoint: managedidtest.Arc, Count: 1, Status: status, Body: body})
+}
+
+func arcBody(fields string) string {
+	return fmt.Sprintf(`{"access_token":%q,"expires_in":"3600"%s}`, secretToken, fields)
+}
+
+// arcEchoes are answers to the key.
+var arcEchoes = []struct {
+	name, body string
+	id         ManagedIDKind
+	ok         bool
+}{
+	{"system-assigned, without", arcBody(""), nil, true},
+	{"system-assigned, with any", arcBody(`,"client_id":"x"`), nil, true},
+	{"client ID, without", arcBody(""), ClientID(someGUID), false},
+	{"client ID, another", arcBody(`,"client_id":"` + someGUID + `0"`), ClientID(someGUID), false},
+	{"client ID, other case", arcBody(`,"client_id":"` + strings.ToUpper(someGUID) + `"`), ClientID(someGUID), true},
+	{"client ID, empty", arcBody(`,"client_id":""`), ClientID(someGUID), false},
+	{"client ID, a number", arcBody(`,"client_id":9`), ClientID(someGUID), false},
+	{"client ID, null", arcBody(`,"client_id":null`), ClientID(someGUID), false},
+	{"client ID, another selector's", arcBody(`,"object_id":"` + someGUID + `"`), ClientID(someGUID), false},
+	{"client ID, field in other case", arcBody(`,"Client_ID":"` + someGUID + `"`), ClientID(someGUID), false},
+	{"object ID", arcBody(`,"object_id":"` + someGUID + `"`), ObjectID(someGUID), true},
+	{"object ID, as client ID", arcBody(`,"client_id":"` + someGUID + `"`), ObjectID(someGUID), false},
+	{"resource ID", arcBody(`,"msi_res_id":"` + strings.ToLower(someResource) + `"`), ResourceID(someResource), true},
+	{"resource ID, in the other spelling", arcBody(`,"mi_res_id":"` + someResource + `"`), ResourceID(someResource), true},
+	{"resource ID, in both", arcBody(`,"mi_res_id":"` + someResource + `","msi_res_id":"` + someResource + `"`), ResourceID(someResource), true},
+	{"resource ID, in both that differ", arcBody(`,"mi_res_id":"/other","msi_res_id":"` + someResource + `"`), ResourceID(someResource), false},
+	{"resource ID, in both that differ, the other way", arcBody(`,"msi_res_id":"/other","mi_res_id":"` + someResource + `"`), ResourceID(someResource), false},
+	{"no JSON", "<html>" + secretToken, ClientID(someGUID), false},
+}
+
+func TestVector13_aTokenIsTakenOnlyForTheConfirmedIdentity(t *testing.T) {
+	for _, row := range arcEchoes {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				em, c, _ := newArc(t, row.id, managedidtest.Options{UserAssigned: []managedidtest.Identity{{ClientID: someGUID, ObjectID: someGUID, ResourceID: someResource}}})
+				second(em, 200, row.body)
+				r := get(ctx0, c, vault)
+				if row.ok {
+					require.NoError(t, r.err)
+					require.True(t, r.token.Token == secretToken)
+					return
+				}
+				require.Equal(t, ReasonMalformedAnswer, asCredentialError(t, r.err))
+				require.Contains(t, r.err.Error(), "the agent did not confirm that its token is for the identity with "+row.id.idKind().String())
+				require.Len(t, em.Requests(), 2)
+				time.Sleep(2 * time.Second)
+				r = get(ctx0, c, vault)
+				require.NoError(t, r.err, "nothing was cached, and the agent has been mended")
+				require.False(t, r.token.Token == secretToken)
+				require.Len(t, em.Requests(), 4)
+			})
+		})
+	}
+}
+
+func TestVector13_anAgentWithoutUserAssignedIdentitiesIsNotBelieved(t *testing.T) {
+	em, c, _ := newArc(t, ClientID(someGUID), managedidtest.Options{UserAssigned: []managedidtest.Identity{{ClientID: someGUID}}, ArcIgnoresIDs: true})
+	err := get(ctx0, c, vault).err
+	require.Equal(t, ReasonMalformedAnswer, asCredentialError(t, err))
+	require.Contains(t, err.Error(), "update the agent")
+	require.Nil(t, err.(*AuthenticationFailedError).RawResponse, "it has a token")
+	require.Equal(t, em.SystemAssigned().ClientID, em.Requests()[1].Identity)
+}
+
+func TestVector14_identityNotFoundIsFinal(t *testing.T) {
+	em, c, _ := newArc(t, ClientID(someGUID), managedidtest.Options{})
+	err := get(ctx0, c, vault).err
+	require.Equal(t, ReasonIdentityNotFound, asCredentialError(t, err))
+	require.IsType(t, &AuthenticationFailedError{}, err)
+	require.Contains(t, err.Error(), "Azure Arc: no identity with client ID \""+someGUID+"\" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID (404 Not Found, identity_not_found: ")
+	requests := em.Requests()
+	require.Len(t, requests, 2)
+	require.Equal(t, 404, requests[1].Status)
+}
