@@ -19,8 +19,11 @@ type appServiceToken struct {
 	ClientID    string `json:"client_id"`
 }
 
-// appService answers as App Service, Functions and Container Apps do in api-version 2019-08-01.
+// appService answers as App Service, Functions and Container Apps do in api-version 2019-08-01, or as App Service in 2017-09-01.
 func (s *state) appService(r *http.Request) answer {
+	if r.URL.Query().Get("api-version") == version2017 {
+		return s.appService2017(r)
+	}
 	if r.Method != http.MethodGet {
 		return notGET(emptyAnswer(http.StatusMethodNotAllowed, AppService))
 	}
@@ -30,11 +33,11 @@ func (s *state) appService(r *http.Request) answer {
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return appServiceError("The query is malformed.")
+		return statusError(AppService, "The query is malformed.")
 	}
 	id, problem := s.appServiceIdentity(query)
 	if id == nil {
-		return appServiceError(problem)
+		return statusError(AppService, problem)
 	}
 	resource := query.Get("resource")
 	t := s.tokens.get(id, resource, time.Now())
@@ -68,10 +71,10 @@ func (s *state) appServiceIdentity(query url.Values) (id *Identity, problem stri
 	return id, "Unable to load the proper Managed Identity."
 }
 
-// appServiceError is recorded in github.com/Azure/azure-sdk-for-net issue 43691.
-func appServiceError(message string) answer {
+// statusError is App Service's, recorded in github.com/Azure/azure-sdk-for-net issue 43691.
+func statusError(of Endpoint, message string) answer {
 	correlation := newGUID()
-	a := jsonAnswer(http.StatusBadRequest, AppService, struct {
+	a := jsonAnswer(http.StatusBadRequest, of, struct {
 		StatusCode    int    `json:"statusCode"`
 		Message       string `json:"message"`
 		CorrelationID string `json:"correlationId"`

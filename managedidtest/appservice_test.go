@@ -26,7 +26,7 @@ var appServiceRefusals = []struct {
 	{"no secret", nil, func(r *http.Request) { r.Header.Del("X-IDENTITY-HEADER") }, 403, ""},
 	{"a wrong secret", []string{"api-version"}, func(r *http.Request) { r.Header.Set("X-IDENTITY-HEADER", "x") }, 403, ""},
 	{"no api-version", []string{"api-version"}, nil, 400, "The api-version is not supported."},
-	{"another api-version", []string{"api-version=2017-09-01"}, nil, 400, "The api-version is not supported."},
+	{"another api-version", []string{"api-version=2018-02-01"}, nil, 400, "The api-version is not supported."},
 	{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400, "The query is malformed."},
 	{"two selectors", []string{"client_id=a", "principal_id=b"}, nil, 400, severalIDs},
 	{"a parameter twice", nil, func(r *http.Request) { r.URL.RawQuery += "&resource=x" }, 400, severalIDs},

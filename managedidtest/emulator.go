@@ -1,7 +1,7 @@
 // Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
 // net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
-// Apps, the agent of Azure Arc, and Entra itself, which sells tokens to applications for a client secret or, as in a pod of
-// Kubernetes with workload identity, for the token of a service account.
+// Apps, the agent of Azure Arc, those of Cloud Shell and of Azure ML, and Entra itself, which sells tokens to applications for
+// a client secret or, as in a pod of Kubernetes with workload identity, for the token of a service account.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
@@ -60,6 +60,10 @@ type Options struct {
 	// ArcIgnoresIDs makes Azure Arc's agent one without user-assigned identities: whichever identity is asked for, it gives the
 	// system-assigned one's token.
 	ArcIgnoresIDs bool
+
+	// WindowsDates makes expires_on in App Service's api-version 2017-09-01 a date as on Windows, "1/16/2020 5:24:12 AM +00:00".
+	// Zero: as on Linux, "01/16/2020 05:24:12 +00:00".
+	WindowsDates bool
 
 	// TokenLifetime is the life of a new token, in whole seconds. Zero: one hour. A negative one makes tokens that have
 	// expired already.

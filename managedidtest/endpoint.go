@@ -15,6 +15,8 @@ const (
 	IMDS       Endpoint = "imds"       // /metadata/identity/oauth2/token
 	AppService Endpoint = "appservice" // /msi/token
 	Arc        Endpoint = "arc"        // /arc/metadata/identity/oauth2/token, and IMDS's path where a client asks port 40342
+	CloudShell Endpoint = "cloudshell" // /oauth2/token, by POST
+	AzureML    Endpoint = "azureml"    // /msi/auth
 	Keys       Endpoint = "keys"       // /discovery/keys, the public keys of the tokens as a JSON Web Key Set
 	Entra      Endpoint = "entra"      // /{tenant}/oauth2/v2.0/token
 
@@ -23,10 +25,12 @@ const (
 	Discovery Endpoint = "discovery"
 )
 
-// Further hosts for [Emulator.Environ] and [Emulator.Setenv], whose programs get their tokens from Entra.
+// Further hosts for [Emulator.Environ] and [Emulator.Setenv]: programs on the first two get their tokens from Entra, those on
+// the third from AppService.
 const (
-	EntraSecret Endpoint = "entra-secret" // an application's client secret is in the environment
-	Workload    Endpoint = "workload"     // a pod of Kubernetes with workload identity
+	EntraSecret    Endpoint = "entra-secret"    // an application's client secret is in the environment
+	Workload       Endpoint = "workload"        // a pod of Kubernetes with workload identity
+	AppService2017 Endpoint = "appservice-2017" // an old app, with api-version 2017-09-01 only, whose expires_on is a date
 )
 
 // secure reports whether the endpoint is there over TLS only.
@@ -36,6 +40,8 @@ const (
 	imdsPath       = "metadata/identity/oauth2/token"
 	appServicePath = "msi/token"
 	arcRoot        = "arc" // a path of its own, since Arc's is that of IMDS
+	cloudShellPath = "oauth2/token"
+	azureMLPath    = "msi/auth"
 	keysPath       = "discovery/keys"
 
 	// Without the tenant that they begin with.
@@ -66,6 +72,10 @@ func endpointOf(r *http.Request, secure bool) Endpoint {
 		return IMDS
 	case path == appServicePath:
 		return AppService
+	case path == cloudShellPath:
+		return CloudShell
+	case path == azureMLPath:
+		return AzureML
 	case path == keysPath:
 		return Keys
 	}

@@ -34,10 +34,11 @@ var variables = [...]string{
 	"MSI_SECRET",
 }
 
-// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [EntraSecret] or [Workload], or
-// several of them. Every other variable that identity libraries read is in it with an empty value, which counts as unset, so
-// that the environment of the machine does not matter. None means a host without a token endpoint: all values are empty. It
-// panics for an endpoint that is no host. The values of IDENTITY_HEADER and AZURE_CLIENT_SECRET are secrets.
+// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML], [EntraSecret],
+// [Workload] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
+// empty value, which counts as unset, so that the environment of the machine does not matter. None means a host without a
+// token endpoint: all values are empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER, MSI_SECRET
+// and AZURE_CLIENT_SECRET are secrets.
 //
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
 // last [Emulator.NewTokenFile], empty if there was none.
@@ -56,6 +57,17 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 		case Arc:
 			env["IMDS_ENDPOINT"] = e.URL + "/" + arcRoot
 			env["IDENTITY_ENDPOINT"] = e.URL + "/" + arcRoot + "/" + imdsPath
+		case CloudShell:
+			env["MSI_ENDPOINT"] = e.URL + "/" + cloudShellPath
+		case AzureML:
+			env["MSI_ENDPOINT"] = e.URL + "/" + azureMLPath
+			env["MSI_SECRET"] = e.s.currentSecret()
+			if id := e.s.defaultIdentity(); id != nil {
+				env["DEFAULT_IDENTITY_CLIENT_ID"] = id.ClientID
+			}
+		case AppService2017:
+			env["MSI_ENDPOINT"] = e.URL + "/" + appServicePath
+			env["MSI_SECRET"] = e.s.currentSecret()
 		case EntraSecret:
 			e.entraEnviron(env)
 			env["AZURE_CLIENT_SECRET"] = e.s.applications[0].firstSecret()
@@ -105,7 +117,7 @@ func (e *Emulator) Setenv(t interface {
 	}
 }
 
-// RotateSecret makes a new IDENTITY_HEADER, as App Service does now and then, and forgets the old one. Environ and Setenv
+// RotateSecret makes a new IDENTITY_HEADER and MSI_SECRET, as App Service does now and then, and forgets the old one. Environ and Setenv
 // report it from then on.
 func (e *Emulator) RotateSecret() {
 	secret := newSecret()

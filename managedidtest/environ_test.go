@@ -17,6 +17,10 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 	entra := map[string]string{
 		"AZURE_TENANT_ID": e.TenantID(), "AZURE_CLIENT_ID": "C", "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
 	}
+	shell := map[string]string{"MSI_ENDPOINT": "http://169.254.169.254/oauth2/token"}
+	ml := map[string]string{"MSI_ENDPOINT": "http://169.254.169.254/msi/auth", "MSI_SECRET": e.s.secret,
+		"DEFAULT_IDENTITY_CLIENT_ID": e.SystemAssigned().ClientID}
+	oldApp := map[string]string{"MSI_ENDPOINT": "http://169.254.169.254/msi/token", "MSI_SECRET": e.s.secret}
 	secret := map[string]string{"AZURE_CLIENT_SECRET": "x"}
 	file := map[string]string{"AZURE_FEDERATED_TOKEN_FILE": newTokenFile(t, e, nil).Path}
 	for _, tt := range []struct {
@@ -28,6 +32,9 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 		{"App Service", []Endpoint{AppService}, []map[string]string{app}},
 		{"Arc", []Endpoint{Arc}, []map[string]string{{"IMDS_ENDPOINT": "http://169.254.169.254/arc",
 			"IDENTITY_ENDPOINT": "http://169.254.169.254/arc/metadata/identity/oauth2/token"}}},
+		{"Cloud Shell", []Endpoint{CloudShell}, []map[string]string{shell}},
+		{"Azure ML", []Endpoint{AzureML}, []map[string]string{ml}},
+		{"App Service in 2017", []Endpoint{AppService2017}, []map[string]string{oldApp}},
 		{"a secret", []Endpoint{EntraSecret}, []map[string]string{entra, secret}},
 		{"a pod", []Endpoint{Workload}, []map[string]string{entra, file}},
 		{"a pod with a secret on a node", []Endpoint{IMDS, Workload, EntraSecret}, []map[string]string{imds, entra, file, secret}},

@@ -51,8 +51,11 @@ type fault struct {
 // Inject adds a fault. It panics if a field is negative, if Status is neither zero nor from 200 to 599, or if Endpoint is a
 // host. On a [Server], when Inject returns, connections are refused that shall be.
 func (e *Emulator) Inject(f Fault) {
-	if f.Endpoint == EntraSecret || f.Endpoint == Workload {
+	switch f.Endpoint {
+	case EntraSecret, Workload:
 		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; Entra is")
+	case AppService2017:
+		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; AppService is")
 	}
 	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		panic(fmt.Sprintf("managedidtest: invalid Fault: Count %d, For %v, Delay %v, Status %d", f.Count, f.For, f.Delay, f.Status))

@@ -36,7 +36,7 @@ func newServer(t *testing.T, o *Options) *Server {
 // newGet makes a good request to an endpoint. The query is given as "name=value"; one without a value removes the name.
 func newGet(t *testing.T, e *Emulator, to Endpoint, query ...string) *http.Request {
 	t.Helper()
-	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, Arc: arcRoot + "/" + imdsPath, Keys: keysPath}
+	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, AppService2017: appServicePath, Arc: arcRoot + "/" + imdsPath, AzureML: azureMLPath, Keys: keysPath}
 	req, err := http.NewRequest(http.MethodGet, e.URL+"/"+paths[to], nil)
 	require.NoError(t, err)
 	q := url.Values{}
@@ -50,6 +50,9 @@ func newGet(t *testing.T, e *Emulator, to Endpoint, query ...string) *http.Reque
 	case AppService:
 		q.Set("api-version", "2019-08-01")
 		req.Header.Set("X-IDENTITY-HEADER", e.Environ(AppService)["IDENTITY_HEADER"])
+	case AppService2017, AzureML:
+		q.Set("api-version", "2017-09-01")
+		req.Header.Set("secret", e.Environ(AzureML)["MSI_SECRET"])
 	}
 	if to != Keys {
 		q.Set("resource", vault)

@@ -48,10 +48,10 @@ func (id Identity) complete(name, resource string) Identity {
 
 // has reports whether the selector, a query parameter of a token endpoint, names this identity. IDs are compared without
 // regard to case. The names are those of Microsoft's pages "How to use managed identities to acquire a token" (IMDS) and
-// "Managed identities for App Service and Azure Functions".
+// "Managed identities for App Service and Azure Functions", clientid that of its version 2017-09-01.
 func (id *Identity) has(selector, value string) bool {
 	switch selector {
-	case "client_id":
+	case "client_id", "clientid":
 		return strings.EqualFold(id.ClientID, value)
 	case "object_id", "principal_id":
 		return strings.EqualFold(id.ObjectID, value)
@@ -93,7 +93,7 @@ func formatGUID(b []byte, version byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// newSecret makes a value for IDENTITY_HEADER: 32 hexadecimal digits.
+// newSecret makes a value for IDENTITY_HEADER and MSI_SECRET: 32 hexadecimal digits.
 func newSecret() string {
 	var b [16]byte
 	rand.Read(b[:])

@@ -13,7 +13,7 @@ import (
 var apiVersions = []string{"2017-09-01", "2018-02-01", "2019-07-01-preview", "2019-08-01", "2019-11-01", "2020-06-01"}
 
 // selectors are the query parameters that name an identity.
-var selectors = []string{"client_id", "object_id", "principal_id", "msi_res_id", "mi_res_id"}
+var selectors = []string{"client_id", "clientid", "object_id", "principal_id", "msi_res_id", "mi_res_id"}
 
 // imdsToken is the answer with a token, its fields in the order and the types of a recorded one.
 type imdsToken struct {

@@ -64,12 +64,12 @@ func (r *Request) clone() Request {
 
 func clone(v url.Values) url.Values { return url.Values(http.Header(v).Clone()) }
 
-// requested returns the resource in a request's query or in the scope of its form.
+// requested returns the resource in a request's query or form, or in the scope of its form.
 func requested(query, form url.Values) string {
 	if scopes := resourceScopes(form.Get("scope")); len(scopes) > 0 {
 		return strings.TrimSuffix(scopes[0], "/.default")
 	}
-	return query.Get("resource")
+	return cmp.Or(query.Get("resource"), form.Get("resource"))
 }
 
 // clean keeps a value on its line.

@@ -72,6 +72,8 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 	}{
 		{"03:04:05.006 GET /msi/token resource=https://vault.azure.net client_id=c 200 identity=c",
 			Request{Method: "GET", Path: "/msi/token", Query: url.Values{"client_id": {"c"}, "x": {"secret"}}, Resource: vault, Identity: "c", Status: 200}},
+		{"03:04:05.006 GET /msi/auth resource=https://vault.azure.net clientid=c 200 identity=c", Request{Method: "GET", Path: "/msi/auth",
+			Query: url.Values{"clientid": {"c"}}, Resource: vault, Identity: "c", Status: 200}},
 		{"03:04:05.006 GET /msi/token no answer (fault)", Request{Method: "GET", Path: "/msi/token", Fault: true}},
 		{"03:04:05.006 POST /T/oauth2/v2.0/token resource=https://vault.azure.net client_id=c 401", Request{Method: "POST", Path: "/T/oauth2/v2.0/token",
 			Form:     url.Values{"client_id": {"c"}, "client_secret": {"secret"}, "client_assertion": {"secret"}, "scope": {"secret"}},
@@ -81,7 +83,7 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tt.r.Time = at
-		tt.r.Header = http.Header{"X-Identity-Header": {"secret"}}
+		tt.r.Header = http.Header{"X-Identity-Header": {"secret"}, "Secret": {"secret"}}
 		for _, verb := range []string{"%v", "%+v", "%s", "%#v"} {
 			require.Equal(t, tt.want, fmt.Sprintf(verb, tt.r))
 		}
@@ -91,7 +93,7 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 func TestEmulator_printsNoSecret(t *testing.T) {
 	options := &Options{Applications: []Application{{Secrets: []Secret{{Value: "a secret"}, {Value: "a secret", Expires: time.Now()}}}}}
 	srv := newServer(t, options)
-	secrets := []string{srv.Environ(AppService)["IDENTITY_HEADER"], "a secret", "eyJ"}
+	secrets := []string{srv.Environ(AppService)["IDENTITY_HEADER"], srv.Environ(AzureML)["MSI_SECRET"], "a secret", "eyJ"}
 	f := newTokenFile(t, srv.Emulator, nil)
 	getToken(t, srv.Emulator, AppService)
 	buy(t, srv.Emulator)

@@ -199,6 +199,10 @@ func (s *state) normal(t *turn) answer {
 		return s.appService(t.request)
 	case Arc:
 		return s.arc(t.request)
+	case CloudShell:
+		return s.cloudShell(t)
+	case AzureML:
+		return s.azureML(t.request)
 	case Keys:
 		return jwks(t.request)
 	case Entra:

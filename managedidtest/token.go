@@ -1,6 +1,7 @@
 package managedidtest
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -57,6 +58,9 @@ func (c *tokenCache) get(id *Identity, resource string, now time.Time) token {
 	t, ok := c.tokens[key]
 	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) {
 		of := claims{Audience: resource, AppID: id.ClientID, ObjectID: id.ObjectID, ResourceID: id.ResourceID}
+		if *id == cloudShellUser {
+			of.IDType = "user"
+		}
 		t = of.issue(c.tenant, c.lifetime, now)
 		c.tokens[key] = t
 	}
@@ -90,7 +94,7 @@ func (c claims) issue(tenant string, lifetime time.Duration, now time.Time) toke
 	t := token{notBefore: now.Add(-5 * time.Minute), expires: now.Add(lifetime)}
 	c.Issuer, c.TenantID = issuerHost+tenant+"/", tenant
 	c.IssuedAt, c.NotBefore, c.Expires = now.Unix(), t.notBefore.Unix(), t.expires.Unix()
-	c.IDType, c.Subject = "app", c.ObjectID
+	c.IDType, c.Subject = cmp.Or(c.IDType, "app"), c.ObjectID
 	c.UniqueID, c.Version = newGUID(), "1.0"
 	t.raw = sign(c)
 	return t

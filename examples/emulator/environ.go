@@ -30,7 +30,8 @@ host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is
 `
 
 var sources = []managedidtest.Endpoint{
-	managedidtest.IMDS, managedidtest.AppService, managedidtest.Arc, managedidtest.EntraSecret, managedidtest.Workload,
+	managedidtest.IMDS, managedidtest.AppService, managedidtest.AppService2017, managedidtest.Arc, managedidtest.CloudShell,
+	managedidtest.AzureML, managedidtest.EntraSecret, managedidtest.Workload,
 }
 
 // The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'

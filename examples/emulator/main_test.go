@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,6 +95,21 @@ func testCommand(t *testing.T, program string) {
 	require.NotContains(t, env, "AZURE_CLIENT_SECRET", "an empty variable is none")
 	require.NotContains(t, env, "IDENTITY_HEADER=old")
 
+	for source, want := range map[string]string{
+		"cloudshell":      `\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/oauth2/token\n`,
+		"azureml":         `(?s)\nDEFAULT_IDENTITY_CLIENT_ID=[0-9a-f-]{36}\n.*\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/msi/auth\nMSI_SECRET=[0-9A-F]{32}\n`,
+		"appservice-2017": `\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/msi/token\nMSI_SECRET=[0-9A-F]{32}\n`,
+	} {
+		cmd = exec.Command(program, "-source", source, "--", os.Args[0])
+		cmd.Env = append(os.Environ(), child+"=environment", "MSI_SECRET=old", "IDENTITY_HEADER=old")
+		out, err = cmd.Output()
+		require.Equal(t, 7, code(err))
+		lines := slices.Sorted(strings.SplitSeq(string(out), "\n"))
+		env := "\n" + strings.Join(lines, "\n") + "\n"
+		require.Regexp(t, want, env)
+		require.NotContains(t, env, "=old")
+	}
+
 	cmd = exec.Command(program, os.Args[0], "-test.run=^$") // "--" is optional
 	require.NoError(t, cmd.Run())
 	cmd = exec.Command(program, "--", os.Args[0])
@@ -175,7 +191,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds, appservice, arc, entra-secret or workload", []string{"-source", "entra"}},
+		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, entra-secret or workload", []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},

@@ -1,0 +1,135 @@
+package managedidtest
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// version2017 is the api-version of Azure ML, and the first of App Service.
+const version2017 = "2017-09-01"
+
+// azureMLToken is the answer with a token, its fields in the order and the types of a recorded one.
+type azureMLToken struct {
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds from now
+	ExpiresOn   int64  `json:"expires_on"` // seconds since 1970
+	Resource    string `json:"resource"`
+	TokenType   string `json:"token_type"`
+}
+
+// azureML answers as the endpoint of a compute of Azure Machine Learning. Without a clientid it takes the default identity's.
+func (s *state) azureML(r *http.Request) answer {
+	id, resource, refused := s.ask2017(r, AzureML)
+	if id == nil {
+		return refused
+	}
+	now := time.Now()
+	t := s.tokens.get(id, resource, now)
+	a := jsonAnswer(http.StatusOK, AzureML, azureMLToken{
+		AccessToken: t.raw,
+		ExpiresIn:   int64(t.expires.Sub(now) / time.Second),
+		ExpiresOn:   t.expires.Unix(),
+		Resource:    resource,
+		TokenType:   "Bearer",
+	})
+	a.identity = id.ClientID
+	return a
+}
+
+// azureMLNotFound has the text in github.com/Azure/azure-sdk-for-python issue 31071, and the status that this names.
+func azureMLNotFound() answer {
+	a := emptyAnswer(http.StatusNotFound, AzureML)
+	a.header.Set("Content-Type", "text/plain; charset=utf-8")
+	a.body = []byte("InternalError - :{\nInfo: Request failure status code: 404\n\n}")
+	return a
+}
+
+// defaultIdentity is whom DEFAULT_IDENTITY_CLIENT_ID names: nil if there is no identity. A compute has either a
+// system-assigned one or others.
+func (s *state) defaultIdentity() *Identity {
+	if s.system == nil && len(s.users) > 0 {
+		return &s.users[0]
+	}
+	return s.system
+}
+
+// appService2017Token is App Service's answer, as in the page of that time.
+type appService2017Token struct {
+	AccessToken string `json:"access_token"`
+	ExpiresOn   string `json:"expires_on"` // a date
+	Resource    string `json:"resource"`
+	TokenType   string `json:"token_type"`
+}
+
+// The forms of expires_on, on Linux and on Windows: from github.com/Azure/azure-sdk-for-python pull requests 5972 and 9480.
+const (
+	linuxDate   = "01/02/2006 15:04:05 -07:00"
+	windowsDate = "1/2/2006 3:04:05 PM -07:00"
+)
+
+func (s *state) appService2017(r *http.Request) answer {
+	id, resource, refused := s.ask2017(r, AppService)
+	if id == nil {
+		return refused
+	}
+	t := s.tokens.get(id, resource, time.Now())
+	date := linuxDate
+	if s.options.WindowsDates {
+		date = windowsDate
+	}
+	a := jsonAnswer(http.StatusOK, AppService, appService2017Token{
+		AccessToken: t.raw,
+		ExpiresOn:   t.expires.UTC().Format(date),
+		Resource:    resource,
+		TokenType:   "Bearer",
+	})
+	a.identity = id.ClientID
+	return a
+}
+
+// ask2017 returns the identity and the resource that a request is for, or a nil identity and why it is refused. Statuses and
+// texts for malformed requests are those of App Service's later version. An empty clientid is none: MSAL for Go sends it.
+func (s *state) ask2017(r *http.Request, of Endpoint) (id *Identity, resource string, refused answer) {
+	if r.Method != http.MethodGet {
+		return nil, "", notGET(emptyAnswer(http.StatusMethodNotAllowed, of))
+	}
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Secret")), []byte(s.currentSecret())) != 1 {
+		return nil, "", emptyAnswer(http.StatusForbidden, of)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, "", statusError(of, "The query is malformed.")
+	}
+	if problem := problem2017(query); problem != "" {
+		return nil, "", statusError(of, problem)
+	}
+	id = s.system
+	if of == AzureML {
+		id, refused = s.defaultIdentity(), azureMLNotFound()
+	} else {
+		refused = statusError(of, "Unable to load the proper Managed Identity.")
+	}
+	if v := query.Get("clientid"); v != "" {
+		id = s.find("clientid", v)
+	}
+	return id, query.Get("resource"), refused
+}
+
+// problem2017 says what is wrong with a query, "" if nothing is.
+func problem2017(query url.Values) string {
+	selector, ok := only(query, selectors...)
+	switch {
+	case query.Get("api-version") != version2017:
+		return "The api-version is not supported."
+	case !ok:
+		return "A query parameter was specified more than once, or several identities were."
+	case selector != "" && selector != "clientid":
+		return "The parameter " + strconv.Quote(selector) + " is not known in this api-version, only clientid."
+	case query.Get("resource") == "":
+		return "The resource is missing."
+	}
+	return ""
+}
