@@ -210,8 +210,8 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 	}{
 		{"Service Fabric", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=t"},
 			unbuilt + "Service Fabric, which this version doesn't support"},
-		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s"}, unbuilt + "Azure ML, which this version doesn't support"},
-		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342"}, unbuilt + "Cloud Shell, which this version doesn't support"},
+		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + needsGUID},
+		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + shellHasUser},
 		{"Azure Arc", []string{"IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
 			"ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
 		{"a bad endpoint", []string{"IDENTITY_ENDPOINT=localhost", "IDENTITY_HEADER=h"}, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},

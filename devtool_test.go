@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -255,8 +254,11 @@ func TestDefault_runsNoToolUnlessTold(t *testing.T) {
 
 func TestTools_nothingSecretIsLogged(t *testing.T) {
 	newTool(t, "az", azSays(time.Now().Add(time.Hour)))
-	var out bytes.Buffer
-	c := newCLI(t, AzureCLICredentialOptions{Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	out := &lockedBuffer{}
+	c := newCLI(t, AzureCLICredentialOptions{Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	require.NoError(t, get(ctx0, c, vault).err)
+	for !strings.Contains(out.String(), "token received") { // after the caller has it
+		runtime.Gosched()
+	}
 	require.NotContains(t, out.String(), secretToken)
 }

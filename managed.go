@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,18 +22,20 @@ type Source string
 const (
 	// SourceIMDS is the Azure Instance Metadata Service of virtual machines, scale sets, AKS nodes and others.
 	SourceIMDS Source = "IMDS"
-	// SourceAppService is the endpoint of App Service, Functions and Container Apps, version 2019-08-01.
+	// SourceAppService is the endpoint of App Service, Functions and Container Apps: version 2019-08-01 or, where the host
+	// has MSI_ENDPOINT and MSI_SECRET alone, 2017-09-01. Detection takes these for Azure ML's, which differs in little.
 	SourceAppService Source = "App Service"
 	// SourceAzureArc is the agent of servers that are connected to Azure, on Linux and Windows.
 	SourceAzureArc Source = "Azure Arc"
+	// SourceAzureML is the endpoint of Azure Machine Learning's computes. Of IDs it takes a ClientID only; its default
+	// identity is that of DEFAULT_IDENTITY_CLIENT_ID.
+	SourceAzureML Source = "Azure ML"
+	// SourceCloudShell is the endpoint of Azure Cloud Shell. It takes no ID: its tokens are those of the signed-in user.
+	SourceCloudShell Source = "Cloud Shell"
 )
 
-// Sources that are detected, so that their hosts get a clear error, but not built yet.
-const (
-	sourceServiceFabric Source = "Service Fabric"
-	sourceAzureML       Source = "Azure ML"
-	sourceCloudShell    Source = "Cloud Shell"
-)
+// sourceServiceFabric is detected, so that its hosts get a clear error, but not built yet.
+const sourceServiceFabric Source = "Service Fabric"
 
 // ManagedIDKind is the ID of a user-assigned managed identity: a [ClientID], an [ObjectID] or a [ResourceID].
 type ManagedIDKind interface {
@@ -137,7 +140,11 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 		s, err = appServiceSource(o.ID)
 	case SourceAzureArc:
 		s, err = localArcSource(o.ID)
-	case sourceServiceFabric, sourceAzureML, sourceCloudShell:
+	case SourceAzureML:
+		s, err = azureMLSource(o.ID)
+	case SourceCloudShell:
+		s, err = cloudShellSource(o.ID)
+	case sourceServiceFabric:
 		return nil, fmt.Errorf("the environment is that of %s, which this version doesn't support", kind)
 	default:
 		return nil, fmt.Errorf("unknown source %q", string(kind))
@@ -147,12 +154,16 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	}
 	s.announced = s.announced || o.Source != ""
 	s.client, s.scope = metadataClient, managedScope
-	id := "the host's default"
-	if o.ID != nil {
-		id = o.ID.idKind().String() + " " + strings.ToLower(o.ID.String())
-	}
-	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + id
+	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
+}
+
+// identityName is a part of an identity's name in a cache. GUIDs and resource IDs have no case.
+func identityName(id ManagedIDKind) string {
+	if id == nil {
+		return "the host's default"
+	}
+	return id.idKind().String() + " " + strings.ToLower(id.String())
 }
 
 // detectSource looks at the variables that hosts set, in the order that Microsoft's libraries have agreed on.
@@ -165,9 +176,9 @@ func detectSource() Source {
 	case endpoint && header:
 		return SourceAppService
 	case has("MSI_ENDPOINT") && has("MSI_SECRET"):
-		return sourceAzureML
+		return SourceAzureML
 	case has("MSI_ENDPOINT"):
-		return sourceCloudShell
+		return SourceCloudShell
 	case endpoint && has("IMDS_ENDPOINT"), isFile(arcAgent(goruntime.GOOS)):
 		return SourceAzureArc
 	}

@@ -51,16 +51,16 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 		{"row 2", []string{endpoint, header}, SourceAppService},
 		{"row 2 before all others: Container Apps has MSI_ENDPOINT too", []string{endpoint, header, msi}, SourceAppService},
 		{"row 2 before Azure ML and Arc", []string{endpoint, header, msi, secret, imds}, SourceAppService},
-		{"row 3", []string{msi, secret}, sourceAzureML},
-		{"row 3 before Arc", []string{msi, secret, endpoint, imds}, sourceAzureML},
-		{"row 4", []string{msi}, sourceCloudShell},
-		{"row 4 before Arc", []string{msi, endpoint, imds}, sourceCloudShell},
+		{"row 3", []string{msi, secret}, SourceAzureML},
+		{"row 3 before Arc", []string{msi, secret, endpoint, imds}, SourceAzureML},
+		{"row 4", []string{msi}, SourceCloudShell},
+		{"row 4 before Arc", []string{msi, endpoint, imds}, SourceCloudShell},
 		{"row 5", []string{endpoint, imds}, SourceAzureArc},
 		{"row 6: an endpoint alone", []string{endpoint}, SourceIMDS},
 		{"row 6: a header alone", []string{header, thumbprint, secret, imds}, SourceIMDS},
 		{"an empty thumbprint is unset", []string{endpoint, header, "IDENTITY_SERVER_THUMBPRINT="}, SourceAppService},
 		{"an empty header is unset", []string{endpoint, "IDENTITY_HEADER=", imds}, SourceAzureArc},
-		{"an empty secret is unset", []string{msi, "MSI_SECRET="}, sourceCloudShell},
+		{"an empty secret is unset", []string{msi, "MSI_SECRET="}, SourceCloudShell},
 		{"all empty", []string{"IDENTITY_ENDPOINT=", "IDENTITY_HEADER=", "MSI_ENDPOINT=", "MSI_SECRET=", "IMDS_ENDPOINT="}, SourceIMDS},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 			setenv(t, row.variables...)
 			require.Equal(t, row.want, detectSource())
 			c, err := NewManagedIdentityCredential(nil)
-			if row.want == SourceIMDS || row.want == SourceAppService || row.want == SourceAzureArc {
+			if row.want != sourceServiceFabric {
 				require.NoError(t, err)
 				require.Equal(t, string(row.want), c.source.name)
 				return

@@ -19,52 +19,6 @@ func record(requests *[]*http.Request) azcore.ClientOptions {
 	})}
 }
 
-func TestRequest_ofEachSourceAndIdentity(t *testing.T) {
-	const imds = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01"
-	const app = "http://localhost:42356/msi/token?api-version=2019-08-01"
-	const resource = "&resource=https%3A%2F%2Fvault.azure.net"
-	const escaped = "=%2Fsubscriptions%2Fs%2FresourceGroups%2Fg%2Fproviders%2FMicrosoft.ManagedIdentity%2FuserAssignedIdentities%2Fn"
-	for _, row := range []struct {
-		name   string
-		source Source
-		id     ManagedIDKind
-		want   string
-	}{
-		{"IMDS", SourceIMDS, nil, imds + resource},
-		{"IMDS, client ID", SourceIMDS, ClientID(someGUID), imds + "&client_id=" + someGUID + resource},
-		{"IMDS, object ID", SourceIMDS, ObjectID(someGUID), imds + "&object_id=" + someGUID + resource},
-		{"IMDS, resource ID", SourceIMDS, ResourceID(someResource), imds + "&msi_res_id" + escaped + resource},
-		{"App Service", SourceAppService, nil, app + resource},
-		{"App Service, client ID", SourceAppService, ClientID(someGUID), app + "&client_id=" + someGUID + resource},
-		{"App Service, object ID", SourceAppService, ObjectID(someGUID), app + "&object_id=" + someGUID + resource},
-		{"App Service, resource ID", SourceAppService, ResourceID(someResource), app + "&mi_res_id" + escaped + resource},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			headers := http.Header{"Metadata": {"true"}}
-			blankEnvironment(t)
-			if row.source == SourceAppService {
-				appServiceEnvironment(t)
-				headers = http.Header{"X-Identity-Header": {someHeader}}
-			}
-			var requests []*http.Request
-			c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: record(&requests), ID: row.id})
-			require.NoError(t, err)
-			got := get(t.Context(), c, vault)
-			require.NoError(t, got.err)
-			require.Equal(t, secretToken, got.token.Token)
-			require.Len(t, requests, 1)
-			r := requests[0]
-			require.Equal(t, http.MethodGet, r.Method)
-			require.Equal(t, row.want, r.URL.String())
-			require.Nil(t, r.Body)
-			agent := r.Header.Get("User-Agent")
-			r.Header.Del("User-Agent")
-			require.Equal(t, headers, r.Header)
-			require.Contains(t, agent, version)
-		})
-	}
-}
-
 func TestRequest_resourceIsTheScopeWithoutOneDefault(t *testing.T) {
 	blankEnvironment(t)
 	var requests []*http.Request

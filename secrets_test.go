@@ -95,7 +95,7 @@ func init() {
 
 func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 	for name, s := range faults {
-		for _, source := range []Source{SourceIMDS, SourceAppService} {
+		for _, source := range []Source{SourceIMDS, SourceAppService, SourceAzureML} {
 			t.Run(name+" at "+string(source), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					out := &lockedBuffer{}
@@ -104,11 +104,13 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 					blankEnvironment(t)
 					t.Setenv("IDENTITY_ENDPOINT", "http://localhost:1/msi/token")
 					t.Setenv("IDENTITY_HEADER", secretHeader)
+					t.Setenv("MSI_ENDPOINT", "http://localhost:1/msi/auth")
+					t.Setenv("MSI_SECRET", secretHeader)
 					options := azcore.ClientOptions{
 						Transport:       &fakeIMDS{script: s, began: time.Now()},
 						TracingProvider: recorder(out),
 						APIVersion:      "2000-01-01",
-						Logging:         policy.LogOptions{IncludeBody: true, AllowedHeaders: []string{"x-identity-header", "X-IDENTITY-HEADER"}},
+						Logging:         policy.LogOptions{IncludeBody: true, AllowedHeaders: []string{"x-identity-header", "X-IDENTITY-HEADER", "secret"}},
 					}
 					logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 					cache := NewTokenCache(nil)
@@ -128,7 +130,7 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 					require.Contains(t, out.String(), "span ManagedIdentityCredential.GetToken")
 					require.Contains(t, out.String(), "ManagedIdentityCredential: "+string(source))
 					secrets := []string{secretToken}
-					if source == SourceAppService { // IMDS is not told the other secret
+					if source != SourceIMDS { // which is not told the other secret
 						secrets = append(secrets, secretHeader)
 					}
 					for _, secret := range secrets {

@@ -1,0 +1,64 @@
+package managedid
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+)
+
+// cloudShellSource is the endpoint of Cloud Shell, whose tokens are those of the user who is signed in to the portal
+// ("Acquire a token in Azure Cloud Shell").
+func cloudShellSource(id ManagedIDKind) (*source, error) {
+	const variable = "MSI_ENDPOINT"
+	if id != nil {
+		return nil, fmt.Errorf("%s can't take the %s of an identity, nor any other ID, since its tokens are those of the signed-in user; "+
+			"leave the ID out of the options, and AZURE_CLIENT_ID unset", SourceCloudShell, id.idKind())
+	}
+	endpoint, err := parseEndpoint(variable, os.Getenv(variable))
+	if err != nil {
+		return nil, err
+	}
+	return &source{
+		name:      string(SourceCloudShell),
+		host:      endpoint.Host,
+		endpoint:  endpoint.String(),
+		announced: true,
+		retry:     hostRetry,
+		request: func(ctx context.Context, a ask) (*policy.Request, error) {
+			now, err := parseEndpoint(variable, os.Getenv(variable))
+			if err != nil {
+				return nil, err
+			}
+			req, err := runtime.NewRequest(ctx, http.MethodPost, now.String())
+			if err != nil {
+				return nil, err
+			}
+			req.Raw().Header.Set("Metadata", "true")
+			form := url.Values{"resource": {strings.TrimSuffix(a.scope, defaultSuffix)}}
+			return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded")
+		},
+		explain: explainCloudShell,
+	}, nil
+}
+
+func explainCloudShell(a answer) verdict {
+	switch {
+	case a.status == http.StatusTooManyRequests:
+		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
+	case a.code == "AudienceNotSupported":
+		return verdict{reason: ReasonInvalidScope, advice: "the resource is not one of those that Cloud Shell gives tokens for; " +
+			"correct the scope, or use another credential"}
+	case a.code == "invalid_resource" || a.code == "invalid_scope":
+		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
+	case a.status == http.StatusNotFound, a.status >= 500:
+		return verdict{reason: ReasonNotReady, advice: "the endpoint is not ready, after all retries"}
+	}
+	return verdict{advice: "the request was refused"}
+}

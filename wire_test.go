@@ -1,0 +1,150 @@
+package managedid
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write what is sent to testdata/wire")
+
+// wireRow is a kind of credential, and what it sends for one token. Its files are testdata/wire/NAME.txt, or of a source
+// NAME-ID.txt for each kind of ID that it takes; the others must be refused.
+type wireRow struct {
+	name        string
+	environment string // NAME=value, separated by blanks
+	source      Source
+	takes       string                                                                                // of wireIDs, separated by blanks
+	credential  func(*testing.T, azcore.ClientOptions) (credential azcore.TokenCredential, err error) // of no source
+	script      script                                                                                // for answers other than a token
+}
+
+var wireIDs = map[string]ManagedIDKind{"system": nil, "client-id": ClientID(someGUID), "object-id": ObjectID(someGUID), "resource-id": ResourceID(someResource)}
+
+const everyID = "system client-id object-id resource-id"
+
+var wireTable = []wireRow{
+	{name: "imds", source: SourceIMDS, takes: everyID},
+	{name: "appservice", source: SourceAppService, takes: everyID, environment: "IDENTITY_ENDPOINT=http://localhost:42356/msi/token IDENTITY_HEADER=made-up"},
+	{name: "appservice-2017", source: SourceAppService, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:41001/MSI/token/ MSI_SECRET=made-up"},
+	{name: "azureml", source: SourceAzureML, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:46808/MSI/auth MSI_SECRET=made-up DEFAULT_IDENTITY_CLIENT_ID=" + someClient},
+	{name: "azureml-nodefault", source: SourceAzureML, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:46808/MSI/auth?y=1 MSI_SECRET=made-up"},
+	{name: "cloudshell", source: SourceCloudShell, takes: "system", environment: "MSI_ENDPOINT=http://localhost:50342/oauth2/token"},
+	{name: "entra-secret", credential: wireSecret},
+	{name: "entra-assertion", credential: wireAssertion},
+}
+
+func wireSecret(_ *testing.T, o azcore.ClientOptions) (azcore.TokenCredential, error) {
+	return NewClientSecretCredential(someTenant, someClient, "made-up~/+ &=%", &ClientSecretCredentialOptions{ClientOptions: o})
+}
+
+func wireAssertion(t *testing.T, o azcore.ClientOptions) (azcore.TokenCredential, error) {
+	file := filepath.Join(t.TempDir(), "token")
+	writeFile(t, file, "made.up.assertion\n")
+	return NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: o, TenantID: someTenant, ClientID: someClient, TokenFilePath: file})
+}
+
+func TestWire_ofEachSourceAndIdentity(t *testing.T) {
+	var files []string
+	for _, row := range wireTable {
+		ids := map[string]ManagedIDKind{"": nil}
+		if row.credential == nil {
+			ids = wireIDs
+		}
+		for _, id := range slices.Sorted(maps.Keys(ids)) {
+			name := strings.TrimSuffix(row.name+"-"+id, "-")
+			file := filepath.Join("testdata", "wire", name+".txt")
+			taken := id == "" || slices.Contains(strings.Fields(row.takes), id)
+			if taken {
+				files = append(files, file)
+			}
+			t.Run(name, func(t *testing.T) {
+				blankEnvironment(t)
+				setenv(t, strings.Fields(row.environment)...)
+				sent, err := row.send(t, ids[id])
+				if !taken {
+					require.ErrorContains(t, err, "can't take the "+ids[id].idKind().String()+" of an identity")
+					require.Empty(t, sent)
+					return
+				}
+				require.NoError(t, err)
+				if *update {
+					writeFile(t, file, sent)
+				}
+				want, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.Equal(t, string(want), sent)
+			})
+		}
+	}
+	there, err := filepath.Glob(filepath.Join("testdata", "wire", "*"))
+	require.NoError(t, err)
+	require.ElementsMatch(t, files, there)
+}
+
+// send returns the requests for one token.
+func (row wireRow) send(t *testing.T, id ManagedIDKind) (sent string, err error) {
+	fake := &fakeIMDS{script: row.script, began: time.Now()}
+	o := azcore.ClientOptions{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+		sent += wireText(t, r)
+		return fake.Do(r)
+	})}
+	var c azcore.TokenCredential
+	if row.credential != nil {
+		c, err = row.credential(t, o)
+	} else {
+		c, err = NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o, ID: id, Source: row.source})
+	}
+	if err == nil {
+		err = get(t.Context(), c, vault).err
+	}
+	return sent, err
+}
+
+// wireText writes a request with a line for each parameter and header, in the order of the query and body and in that of the
+// headers' names, without what differs each time or from one version and platform to the next.
+func wireText(t *testing.T, r *http.Request) string {
+	lines := func(parameters string) string { return strings.ReplaceAll(parameters, "&", "\n&") + "\n" }
+	var b bytes.Buffer
+	target := *r.URL
+	target.RawQuery = ""
+	fmt.Fprintf(&b, "%s %s\n", r.Method, target.String())
+	if r.URL.RawQuery != "" {
+		b.WriteString("?" + lines(r.URL.RawQuery))
+	}
+	h := r.Header.Clone()
+	agent := regexp.MustCompile(`^azsdk-go-\S+/v\d+\.\d+\.\d+ \(.*\)$`)
+	require.Regexp(t, agent, h.Get("User-Agent"))
+	h.Set("User-Agent", "azsdk-go-NAME/VERSION (PLATFORM)")
+	for _, random := range []string{"Client-Request-Id", "X-Ms-Client-Request-Id"} {
+		h.Del(random)
+	}
+	if r.Body != nil {
+		h.Set("Content-Length", fmt.Sprint(r.ContentLength))
+	}
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Len(t, body, int(r.ContentLength))
+		b.WriteString("\n" + lines(string(body)))
+	}
+	return b.String()
+}
