@@ -3,6 +3,7 @@ package managedidtest
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"slices"
@@ -21,6 +22,10 @@ type Application struct {
 
 	// Secrets are the client secrets. Nil: one, random in every emulator; empty but not nil: none.
 	Secrets []Secret
+
+	// Certificates are the registered ones, for assertions signed with their keys. Nil: none but those of the first
+	// application's [CertificateFile].
+	Certificates []*x509.Certificate
 
 	// Federated are the federated identity credentials. Nil: one with its defaults; empty but not nil: none.
 	Federated []FederatedCredential
@@ -42,6 +47,8 @@ func (s Secret) Format(f fmt.State, _ rune) {
 }
 
 // FederatedCredential says whose tokens an application may use as assertions. Zero fields mean the tokens of [TokenFile].
+// For those of a managed identity of the emulator's, Issuer is "https://login.microsoftonline.com/", the tenant and "/v2.0",
+// and Subject the identity's object ID.
 type FederatedCredential struct {
 	Issuer   string // zero: the issuer of the emulator's Kubernetes cluster, an https URL that is the same in every run
 	Subject  string // zero: "system:serviceaccount:default:emulator"
@@ -94,7 +101,7 @@ func (a *Application) firstSecret() string {
 }
 
 func (a Application) clone() Application {
-	a.Secrets, a.Federated = slices.Clone(a.Secrets), slices.Clone(a.Federated)
+	a.Secrets, a.Federated, a.Certificates = slices.Clone(a.Secrets), slices.Clone(a.Federated), slices.Clone(a.Certificates)
 	return a
 }
 
@@ -113,9 +120,11 @@ func (f FederatedCredential) complete() FederatedCredential {
 
 // application returns the application with the client ID, in any case, nil if there is none.
 func (s *state) application(clientID string) *Application {
-	for i := range s.applications {
-		if strings.EqualFold(s.applications[i].ClientID, clientID) {
-			return &s.applications[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.applications {
+		if strings.EqualFold(a.ClientID, clientID) {
+			return &a
 		}
 	}
 	return nil

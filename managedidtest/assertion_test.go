@@ -3,7 +3,6 @@ package managedidtest
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,7 +155,5 @@ func TestAssertion_ofAnIssuerOfOnesOwn(t *testing.T) {
 	e := New(&Options{Applications: []Application{{Federated: []FederatedCredential{{Issuer: issuer}}}}})
 	f, err := e.NewTokenFile(t.TempDir(), &TokenFileOptions{Issuer: issuer})
 	require.NoError(t, err)
-	assertion, err := os.ReadFile(f.Path)
-	require.NoError(t, err)
-	require.Nil(t, e.s.applications[0].checkAssertion(string(assertion), time.Now()))
+	buy(t, e, withAssertion(read(t, f.Path))...)
 }

@@ -1,7 +1,8 @@
 // Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
 // net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
 // Apps, the agent of Azure Arc, those of Cloud Shell and of Azure ML, and Entra itself, which sells tokens to applications for
-// a client secret or, as in a pod of Kubernetes with workload identity, for the token of a service account.
+// a client secret, for an assertion signed with a certificate's key, for the token of a service account, as in a pod of
+// Kubernetes with workload identity, or for a managed identity's.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
@@ -101,17 +102,19 @@ type state struct {
 	tokens  tokenCache
 	keys    *arcKeys
 
-	applications []Application
-
 	refusal   func() // called after faults have changed; nil without sockets
 	listening bool   // whether refusing is the listener's part, set before the first request
 
 	mu        sync.Mutex // guards all below
 	secret    string
 	tokenFile string // the last one's path; zero: none was made
-	log       []*Request
-	faults    []*fault
-	limits    limiter
+	certFile  string // likewise
+
+	applications []Application // of which CertificateFile replaces the first's Certificates, and all else stays
+
+	log    []*Request
+	faults []*fault
+	limits limiter
 }
 
 // New makes an emulator without sockets. Its URL is that of the real metadata service; no request leaves the process.
@@ -151,6 +154,8 @@ func (e *Emulator) UserAssigned() []Identity { return slices.Clone(e.s.users) }
 
 // Applications returns the applications with all their values, in the order of [Options].
 func (e *Emulator) Applications() []Application {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
 	all := slices.Clone(e.s.applications)
 	for i, a := range all {
 		all[i] = a.clone()

@@ -25,12 +25,13 @@ const (
 	Discovery Endpoint = "discovery"
 )
 
-// Further hosts for [Emulator.Environ] and [Emulator.Setenv]: programs on the first two get their tokens from Entra, those on
-// the third from AppService.
+// Further hosts for [Emulator.Environ] and [Emulator.Setenv]: programs on the last get their tokens from AppService, those on the
+// others from Entra.
 const (
-	EntraSecret    Endpoint = "entra-secret"    // an application's client secret is in the environment
-	Workload       Endpoint = "workload"        // a pod of Kubernetes with workload identity
-	AppService2017 Endpoint = "appservice-2017" // an old app, with api-version 2017-09-01 only, whose expires_on is a date
+	EntraSecret      Endpoint = "entra-secret"      // an application's client secret is in the environment
+	EntraCertificate Endpoint = "entra-certificate" // the path of an application's certificate is in the environment
+	Workload         Endpoint = "workload"          // a pod of Kubernetes with workload identity
+	AppService2017   Endpoint = "appservice-2017"   // an old app, with api-version 2017-09-01 only, whose expires_on is a date
 )
 
 // secure reports whether the endpoint is there over TLS only.

@@ -30,7 +30,7 @@ func (s *state) entra(r *http.Request, form url.Values) answer {
 	if r.Method != http.MethodPost {
 		return notAllowed(http.MethodPost, onlyPOST(r.Method).answer(Entra, r, now))
 	}
-	tenant, c, problem := s.exchange(tenantOf(r), form, now)
+	tenant, c, problem := s.exchange(r, form, now)
 	if problem != nil {
 		return problem.answer(Entra, r, now)
 	}
@@ -42,11 +42,11 @@ func (s *state) entra(r *http.Request, form url.Values) answer {
 }
 
 // exchange checks a request, and returns the tenant in which a token is issued, and for whom and what.
-func (s *state) exchange(given string, form url.Values, now time.Time) (tenant string, c claims, problem *refusal) {
+func (s *state) exchange(r *http.Request, form url.Values, now time.Time) (tenant string, c claims, problem *refusal) {
 	if problem = checkParameters(form); problem != nil {
 		return "", c, problem
 	}
-	if tenant, problem = s.tenant(given); problem != nil {
+	if tenant, problem = s.tenant(tenantOf(r)); problem != nil {
 		return "", c, problem
 	}
 	if c.Audience, problem = audience(form.Get("scope")); problem != nil {
@@ -57,7 +57,7 @@ func (s *state) exchange(given string, form url.Values, now time.Time) (tenant s
 		return "", c, unknownApplication(form.Get("client_id"), tenant)
 	}
 	c.AppID, c.ObjectID = app.ClientID, app.ObjectID
-	if c.Proof, problem = app.prove(form, now); problem != nil {
+	if c.Proof, problem = s.prove(app, form, realm{hostOf(r), []string{tenantOf(r), tenant}}, now); problem != nil {
 		return "", c, problem
 	}
 	c.Capabilities, problem = capabilities(form.Get("claims"))
@@ -116,13 +116,13 @@ func audience(scope string) (string, *refusal) {
 }
 
 // prove checks what the application proves itself with, and returns the claim that says what that was.
-func (a *Application) prove(form url.Values, now time.Time) (string, *refusal) {
+func (s *state) prove(a *Application, form url.Values, at realm, now time.Time) (string, *refusal) {
 	kind := form.Get("client_assertion_type")
 	switch {
 	case form.Get("client_assertion") != "" && kind == "":
 		return "", missing("client_assertion_type")
 	case form.Get("client_assertion") != "" && kind == jwtBearer:
-		return "2", a.checkAssertion(form.Get("client_assertion"), now)
+		return "2", s.checkAssertion(a, form.Get("client_assertion"), at, now)
 	case form.Get("client_secret") == "":
 		return "", noProof()
 	}

@@ -35,13 +35,14 @@ var variables = [...]string{
 }
 
 // Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML], [EntraSecret],
-// [Workload] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
+// [EntraCertificate], [Workload] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
 // empty value, which counts as unset, so that the environment of the machine does not matter. None means a host without a
 // token endpoint: all values are empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER, MSI_SECRET
 // and AZURE_CLIENT_SECRET are secrets.
 //
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
-// last [Emulator.NewTokenFile], empty if there was none.
+// last [Emulator.NewTokenFile], empty if there was none, and AZURE_CLIENT_CERTIFICATE_PATH that of the last
+// [Emulator.NewCertificateFile].
 func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	env := make(map[string]string, len(variables))
 	for _, name := range variables {
@@ -71,11 +72,14 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 		case EntraSecret:
 			e.entraEnviron(env)
 			env["AZURE_CLIENT_SECRET"] = e.s.applications[0].firstSecret()
+		case EntraCertificate:
+			e.entraEnviron(env)
+			env["AZURE_CLIENT_CERTIFICATE_PATH"] = e.s.lastCertificateFile()
 		case Workload:
 			e.entraEnviron(env)
 			env["AZURE_FEDERATED_TOKEN_FILE"] = e.s.lastTokenFile()
 		case Entra, Discovery, Keys:
-			panic("managedidtest: " + string(host) + " is no host; EntraSecret and Workload are")
+			panic("managedidtest: " + string(host) + " is no host; EntraSecret, EntraCertificate and Workload are")
 		}
 	}
 	return env
@@ -88,21 +92,22 @@ func (e *Emulator) entraEnviron(env map[string]string) {
 }
 
 // Setenv sets the variables of [Emulator.Environ] for the rest of the test, and removes those that are empty there, since
-// some libraries take an empty variable for a set one. For [Workload] it makes a token file in a directory of the test, unless
-// the last one that was made is still there; for [Arc], the directory of [Options].KeyDir. It panics where that can't be made.
-// A *testing.T is such a t.
+// some libraries take an empty variable for a set one. For [Workload] it makes a token file, and for [EntraCertificate] a
+// certificate file, in a directory of the test, unless the last one that was made is still there; for [Arc], the directory of
+// [Options].KeyDir. It panics where that can't be made. A *testing.T is such a t.
 func (e *Emulator) Setenv(t interface {
 	Helper()
 	Setenv(key, value string)
 	TempDir() string
 }, hosts ...Endpoint) {
 	t.Helper()
-	if slices.Contains(hosts, Workload) {
-		if _, err := os.Stat(e.s.lastTokenFile()); err != nil {
-			if _, err := e.NewTokenFile(t.TempDir(), nil); err != nil {
-				panic("managedidtest: " + err.Error())
-			}
-		}
+	if slices.Contains(hosts, Workload) && !exists(e.s.lastTokenFile()) {
+		_, err := e.NewTokenFile(t.TempDir(), nil)
+		must(err)
+	}
+	if slices.Contains(hosts, EntraCertificate) && !exists(e.s.lastCertificateFile()) {
+		_, err := e.NewCertificateFile(t.TempDir())
+		must(err)
 	}
 	if slices.Contains(hosts, Arc) {
 		if err := e.MakeKeyDir(); err != nil {
@@ -115,6 +120,11 @@ func (e *Emulator) Setenv(t interface {
 			os.Unsetenv(name)
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // RotateSecret makes a new IDENTITY_HEADER and MSI_SECRET, as App Service does now and then, and forgets the old one. Environ and Setenv

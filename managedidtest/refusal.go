@@ -171,6 +171,40 @@ func unknownKey(id, issuer string) *refusal {
 		"could not be found in the metadata of identity provider %s. Please validate that your Identity Provider's metadata exposes the key used to sign the incoming token.", id, issuer)
 }
 
+// otherIssuer, otherSubject and otherAudience are from Microsoft's page "Microsoft Entra authentication and authorization
+// error codes"; the statuses of the first two are made up.
+func otherIssuer() *refusal {
+	return badClient(700021, "Client assertion application identifier doesn't match 'client_id' parameter. "+
+		"Review the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials .")
+}
+
+func otherSubject() *refusal {
+	return badClient(50048, "Subject must match the issuer claim in the client assertion.")
+}
+
+// otherAudience has its text from github.com/AzureAD/microsoft-authentication-library-for-dotnet issue 2746.
+func otherAudience() *refusal {
+	return badClient(700023, "Client assertion audience claim does not match Realm issuer. "+
+		"Review the documentation at https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials .")
+}
+
+// unregistered is from github.com/AzureAD/microsoft-authentication-library-for-js issue 8339 and, without a thumbprint,
+// github.com/keycloak/keycloak issue 19425.
+func unregistered(thumbprint, reason, clientID string) *refusal {
+	if thumbprint != "" {
+		thumbprint = fmt.Sprintf(" Thumbprint of key used by client: '%s',", thumbprint)
+	}
+	return badClient(700027, "The certificate with identifier used to sign the client assertion is not registered on application. "+
+		"[Reason - %s,%s Please visit the Azure Portal, Graph Explorer or directly use MS Graph to see configured keys for app Id '%s'.]",
+		reason, thumbprint, clientID)
+}
+
+// notFederable is from Microsoft's Q&A 2139753.
+func notFederable(issuer string) *refusal {
+	return badRequest(700236, "invalid_request", "Entra ID tokens issued by issuer '%s' may not be used for federated identity credential flows "+
+		"for applications or managed identities registered in this tenant.", issuer)
+}
+
 // wrongSignature is the error of an assertion signed with a certificate; no report of one for a federated credential is known.
 func wrongSignature() *refusal {
 	return badClient(700027, "Client assertion contains an invalid signature. "+

@@ -120,13 +120,17 @@ var base64URL = base64.RawURLEncoding.Strict()
 type jwtHeader struct {
 	Type      string `json:"typ,omitempty"`
 	Algorithm string `json:"alg"`
-	KeyID     string `json:"kid"`
+	KeyID     string `json:"kid,omitempty"`
+
+	// Of a certificate: RFC 7515, sections 4.1.7 and 4.1.8.
+	SHA1   string `json:"x5t,omitempty"`
+	SHA256 string `json:"x5t#S256,omitempty"`
 }
 
 func sign(c claims) string { return signJWT(signingKey(), "JWT", c) }
 
 func signJWT(key *rsa.PrivateKey, kind string, v any) string {
-	signed := jsonPart(jwtHeader{kind, "RS256", keyID(&key.PublicKey)}) + "." + jsonPart(v)
+	signed := jsonPart(jwtHeader{Type: kind, Algorithm: "RS256", KeyID: keyID(&key.PublicKey)}) + "." + jsonPart(v)
 	sum := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	if err != nil {

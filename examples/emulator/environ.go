@@ -22,7 +22,8 @@ in a mount namespace of its own:
   unshare -rm sh -c 'mount -t tmpfs none /var/opt && exec emulator -source arc -- COMMAND'
 A program that takes no variables but finds the agent itself asks port 40342: -listen 127.0.0.1:40342.
 
-With -source entra-secret or workload that host gets its tokens from Entra, which the emulator then serves over TLS.
+With -source entra-secret, entra-certificate or workload that host gets its tokens from Entra, which the emulator then
+serves over TLS.
 SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
 CURL_CA_BUNDLE name its certificate. All but Node.js's replace the system's file of roots: the COMMAND trusts no other
 server, unless the roots are in a directory too (SSL_CERT_DIR). A library that asks Entra whether it knows the authority
@@ -31,7 +32,7 @@ host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is
 
 var sources = []managedidtest.Endpoint{
 	managedidtest.IMDS, managedidtest.AppService, managedidtest.AppService2017, managedidtest.Arc, managedidtest.CloudShell,
-	managedidtest.AzureML, managedidtest.EntraSecret, managedidtest.Workload,
+	managedidtest.AzureML, managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload,
 }
 
 // The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'
@@ -47,7 +48,7 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 	if host == managedidtest.Arc {
 		return srv.Environ(host), func() {}, srv.MakeKeyDir()
 	}
-	if host != managedidtest.EntraSecret && host != managedidtest.Workload {
+	if host != managedidtest.EntraSecret && host != managedidtest.EntraCertificate && host != managedidtest.Workload {
 		return srv.Environ(host), func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "emulator-")
@@ -66,6 +67,8 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 		if file, err = srv.NewTokenFile(pod, &managedidtest.TokenFileOptions{Lifetime: tokenLife}); err == nil {
 			stop = keepFresh(file)
 		}
+	} else if err == nil && host == managedidtest.EntraCertificate {
+		_, err = srv.NewCertificateFile(dir)
 	}
 	if err != nil {
 		release()

@@ -191,7 +191,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, entra-secret or workload", []string{"-source", "entra"}},
+		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, entra-secret, entra-certificate or workload", []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},

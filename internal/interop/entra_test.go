@@ -1,6 +1,8 @@
 package interop
 
 import (
+	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -80,6 +82,47 @@ func TestAzidentity_clientSecret(t *testing.T) {
 	}
 }
 
+func TestAzidentity_clientCertificate(t *testing.T) {
+	s, all := ways(t)
+	for _, w := range all {
+		t.Run(w.name, func(t *testing.T) {
+			file, err := w.em.NewCertificateFile(t.TempDir())
+			require.NoError(t, err)
+			content, err := os.ReadFile(file.Path)
+			require.NoError(t, err)
+			certs, key, err := azidentity.ParseCertificates(content, nil)
+			require.NoError(t, err)
+			o := &azidentity.ClientCertificateCredentialOptions{ClientOptions: w.options, DisableInstanceDiscovery: w.disableInstanceDiscovery, SendCertificateChain: true}
+			c, err := azidentity.NewClientCertificateCredential(w.em.TenantID(), w.em.Applications()[0].ClientID, certs, key, o)
+			require.NoError(t, err)
+			w.check(t, c, s, "client_assertion")
+
+			require.NoError(t, file.Rotate())
+			c, err = azidentity.NewClientCertificateCredential(w.em.TenantID(), w.em.Applications()[0].ClientID, certs, key, o)
+			require.NoError(t, err)
+			_, err = c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{vault + "/.default"}})
+			require.ErrorContains(t, err, "AADSTS700027")
+		})
+	}
+}
+
+func TestAzidentity_managedIdentityAsAssertion(t *testing.T) {
+	em := managedidtest.New(nil) // for the IDs, which are the same in each
+	issuer := "https://login.microsoftonline.com/" + em.TenantID() + "/v2.0"
+	em = managedidtest.New(&managedidtest.Options{Applications: []managedidtest.Application{{Federated: []managedidtest.FederatedCredential{
+		{Issuer: issuer, Subject: em.SystemAssigned().ObjectID}}}}})
+	em.Setenv(t) // IMDS is where the library takes it to be
+	host, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
+	require.NoError(t, err)
+	c, err := azidentity.NewClientAssertionCredential(em.TenantID(), em.Applications()[0].ClientID, func(ctx context.Context) (string, error) {
+		got, err := host.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"api://AzureADTokenExchange/.default"}})
+		return got.Token, err
+	}, &azidentity.ClientAssertionCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
+	require.NoError(t, err)
+	_, err = c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{vault + "/.default"}})
+	require.NoError(t, err)
+}
+
 func TestAzidentity_workloadIdentity(t *testing.T) {
 	s, all := ways(t)
 	for _, w := range all {
@@ -94,7 +137,8 @@ func TestAzidentity_workloadIdentity(t *testing.T) {
 }
 
 func TestAzidentity_defaultChain(t *testing.T) {
-	for host, parameter := range map[managedidtest.Endpoint]string{managedidtest.EntraSecret: "client_secret", managedidtest.Workload: "client_assertion"} {
+	for host, parameter := range map[managedidtest.Endpoint]string{managedidtest.EntraSecret: "client_secret",
+		managedidtest.EntraCertificate: "client_assertion", managedidtest.Workload: "client_assertion"} {
 		t.Run(string(host), func(t *testing.T) {
 			s, all := ways(t)
 			all[0].em.Setenv(t, host)
