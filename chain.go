@@ -55,7 +55,7 @@ type chainable interface{ inChain() azcore.TokenCredential }
 func ours(s azcore.TokenCredential) chainable {
 	switch s.(type) {
 	case *credential, *ManagedIdentityCredential, *WorkloadIdentityCredential, *EnvironmentCredential, *ClientSecretCredential,
-		*AzureCLICredential, *AzureDeveloperCLICredential, toolLink,
+		*ClientCertificateCredential, *ClientAssertionCredential, *AzureCLICredential, *AzureDeveloperCLICredential, toolLink,
 		*ChainedTokenCredential, *DefaultAzureCredential, failingLink:
 		return s.(chainable)
 	}

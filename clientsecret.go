@@ -59,6 +59,6 @@ func newSecretCredential(name string, o entraConfig, secret string) (*credential
 	return newEntraCredential(name, o, proof{
 		identity:  "secret " + keyedHash(secret),
 		parameter: secretParameter,
-		read:      func(context.Context) (string, error) { return secret, nil },
+		read:      func(context.Context, string) (string, error) { return secret, nil },
 	})
 }

@@ -37,7 +37,8 @@ type entra struct {
 type proof struct {
 	identity  string // names it in a cache
 	parameter string // client_secret or client_assertion
-	read      func(context.Context) (string, error)
+	signed    bool   // with a certificate, anew for each request
+	read      func(ctx context.Context, tokenURL string) (string, error)
 	age       func() string // of the assertion, in an error; nil: unknown
 }
 
@@ -62,7 +63,7 @@ func (e *entra) credential(tenant string) (*credential, error) {
 		request:     func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
 		explain:     func(a answer) verdict { return e.explain(a, tenant) },
 	}
-	if e.proof.parameter == assertionParameter {
+	if e.proof.parameter == assertionParameter && !e.proof.signed {
 		s.again = func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error) {
 			return e.withNewAssertion(ctx, tokenURL, a, sent, got)
 		}
@@ -108,7 +109,7 @@ func (e *entra) request(ctx context.Context, tokenURL string, a ask) (*policy.Re
 	if err != nil {
 		return nil, err
 	}
-	secret, err := e.proof.read(ctx)
+	secret, err := e.proof.read(ctx, tokenURL)
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +176,10 @@ func withMember(object, value string, path ...string) (string, error) {
 	return string(b), err
 }
 
-// assertionExpired is the code of an assertion outside its validity.
-const assertionExpired = 700024
+const (
+	assertionExpired   = 700024 // or not valid yet
+	certificateRefused = 700027 // not registered, expired, or not the one that the signature is of
+)
 
 // refusals are Entra's codes that mean the same for every application.
 var refusals = map[int]verdict{
@@ -187,6 +190,9 @@ var refusals = map[int]verdict{
 	7002121: noFederatedCredential,
 	7002137: noFederatedCredential,
 	7002138: noFederatedCredential,
+	700222:  noAssertion,
+	700229:  noAssertion,
+	700236:  noAssertion,
 	90061:   {reason: ReasonRejectedCredential, advice: "the assertion's issuer can't be reached; its discovery document and keys must be public"},
 	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
 	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
@@ -197,6 +203,10 @@ var refusals = map[int]verdict{
 
 var noFederatedCredential = verdict{reason: ReasonRejectedCredential,
 	advice: "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one, which takes some minutes to work"}
+
+// noAssertion follows "Configure an application to trust a managed identity"; its codes are those of reports.
+var noAssertion = verdict{reason: ReasonRejectedCredential,
+	advice: "no such token is taken as an assertion; it has to be that of a user-assigned managed identity in the tenant where the application is registered"}
 
 var unknownResource = verdict{reason: ReasonInvalidScope,
 	advice: "the resource is unknown in the tenant, or the scope has not the form RESOURCE/.default"}
@@ -212,6 +222,11 @@ func (e *entra) explain(a answer, tenant string) verdict {
 			advice += e.proof.age()
 		}
 		return verdict{reason: ReasonRejectedCredential, advice: advice}
+	case certificateRefused:
+		if e.proof.signed {
+			return verdict{reason: ReasonRejectedCredential, advice: "the certificate is not registered for the application, or has expired; " +
+				"register its public part under Certificates & secrets, or correct AZURE_CLIENT_CERTIFICATE_PATH or the certificate in the code"}
+		}
 	case 700016:
 		return verdict{reason: ReasonIdentityNotFound,
 			advice: fmt.Sprintf("tenant %s has no application with client ID %q; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options", tenant, oneLine(e.clientID))}

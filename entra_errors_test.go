@@ -11,6 +11,7 @@ import (
 func TestEntra_errorsByTheirCode(t *testing.T) {
 	const unknown = "the resource is unknown in the tenant, or the scope has not the form RESOURCE/.default"
 	const federated = "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one, which takes some minutes to work"
+	const noToken = "no such token is taken as an assertion; it has to be that of a user-assigned managed identity in the tenant where the application is registered"
 	const noApplication = "tenant contoso.onmicrosoft.com has no application with client ID \"" + someClient + "\"; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options"
 	const noTenant = "tenant contoso.onmicrosoft.com doesn't exist; correct AZURE_TENANT_ID or the options"
 	for _, row := range []struct {
@@ -30,6 +31,9 @@ func TestEntra_errorsByTheirCode(t *testing.T) {
 		{401, "invalid_client", 7002121, ReasonRejectedCredential, federated},
 		{401, "invalid_client", 7002137, ReasonRejectedCredential, federated},
 		{401, "invalid_client", 7002138, ReasonRejectedCredential, federated},
+		{400, "invalid_request", 700222, ReasonRejectedCredential, noToken},
+		{400, "invalid_request", 700229, ReasonRejectedCredential, noToken},
+		{400, "invalid_request", 700236, ReasonRejectedCredential, noToken},
 		{400, "invalid_request", 90061, ReasonRejectedCredential, "the assertion's issuer can't be reached; its discovery document and keys must be public"},
 		{401, "invalid_client", 700027, ReasonRejectedCredential, "what proves the application's identity was refused"},
 		{400, "unauthorized_client", 700016, ReasonIdentityNotFound, noApplication},

@@ -13,7 +13,7 @@ import (
 )
 
 func TestEntra_overSockets(t *testing.T) {
-	for _, way := range []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.Workload} {
+	for _, way := range []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload} {
 		t.Run(string(way), func(t *testing.T) {
 			s := newServer(t, way, nil)
 			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}})

@@ -24,11 +24,17 @@ type EnvironmentCredentialOptions struct {
 	Logger *slog.Logger
 }
 
-// EnvironmentCredential gets tokens for the application that environment variables describe:
+// EnvironmentCredential gets tokens for the application that environment variables describe,
+// with a client secret or else a certificate:
 //
 //   - AZURE_TENANT_ID, the tenant's ID or a domain name of it
 //   - AZURE_CLIENT_ID, the application's client ID
-//   - AZURE_CLIENT_SECRET, the value of a client secret
+//   - AZURE_CLIENT_SECRET, the value of a client secret; where it is set, the certificate is not used
+//   - AZURE_CLIENT_CERTIFICATE_PATH, the path of a file in PEM or PKCS #12 with a certificate and its private key, as
+//     [ParseCertificates] takes it; the file is read at each exchange, never at a cache hit, so that a new one may replace it
+//   - AZURE_CLIENT_CERTIFICATE_PASSWORD, the password of that file; optional
+//   - AZURE_CLIENT_SEND_CERTIFICATE_CHAIN, "1" or "true" to send all the file's certificates with each request, as
+//     authentication by subject name and issuer needs it; optional
 //   - AZURE_AUTHORITY_HOST, the address of Entra; optional, the public cloud's without it
 //   - AZURE_ADDITIONALLY_ALLOWED_TENANTS, other tenants whose tokens a request may name, separated by semicolons; "*"
 //     means all; optional
@@ -40,9 +46,9 @@ type EnvironmentCredential struct {
 
 var _ azcore.TokenCredential = (*EnvironmentCredential)(nil)
 
-// NewEnvironmentCredential makes a credential of the variables' present values. Pass nil for defaults. It sends nothing.
-// Where nothing in the environment is meant for it, the error is a *CredentialUnavailableError; any other error says what
-// is missing or wrong.
+// NewEnvironmentCredential makes a credential of the variables' present values. Pass nil for defaults. It neither sends
+// nor reads anything. Where nothing in the environment is meant for it, the error is a *CredentialUnavailableError; any
+// other error says what is missing or wrong.
 func NewEnvironmentCredential(options *EnvironmentCredentialOptions) (*EnvironmentCredential, error) {
 	var o EnvironmentCredentialOptions
 	if options != nil {
@@ -69,11 +75,16 @@ func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
 	if missing := unset("AZURE_TENANT_ID", "AZURE_CLIENT_ID"); len(missing) > 0 {
 		return nil, errors.New(nameEnvironment + ": " + set + " is set, but not " + strings.Join(missing, " and "))
 	}
-	if secret == "" {
-		return nil, errors.New(nameEnvironment + ": this version can't use a certificate yet; set AZURE_CLIENT_SECRET")
-	}
 	o.tenantID, o.clientID = os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
-	c, err := newSecretCredential(nameEnvironment, o, secret)
+	var c *credential
+	var err error
+	if secret != "" {
+		c, err = newSecretCredential(nameEnvironment, o, secret)
+	} else {
+		chain := os.Getenv("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")
+		c, err = newEntraCredential(nameEnvironment, o, certificateFileProof(&o, certificateFile{
+			path: absolute(certificate), password: os.Getenv("AZURE_CLIENT_CERTIFICATE_PASSWORD"), chain: chain == "1" || strings.EqualFold(chain, "true")}))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,64 @@ func ExampleNewWorkloadIdentityCredential() {
 	// Output: true <nil>
 }
 
+// A managed identity's token is the assertion of an application, which may have service principals in other tenants, here
+// beside an emulator that takes the place of the host and of Entra.
+func ExampleNewClientAssertionCredential() {
+	const tenant, customer = "72f988bf-86f1-41af-91ab-2d7cd011db47", "fabrikam.onmicrosoft.com"
+	identity := managedidtest.Identity{ClientID: "5a9c6a5f-6e6f-4b3e-8c0d-0d4c6a1f2b11", ObjectID: "0c1b5f0e-2d4a-4f0b-9a77-6f1d2f3c4d55"}
+	azure := managedidtest.New(&managedidtest.Options{
+		TenantID: tenant, OtherTenants: []string{customer}, UserAssigned: []managedidtest.Identity{identity},
+		Applications: []managedidtest.Application{{Federated: []managedidtest.FederatedCredential{
+			{Issuer: "https://login.microsoftonline.com/" + tenant + "/v2.0", Subject: identity.ObjectID}}}},
+	})
+	options := azcore.ClientOptions{Transport: azure} // leave it out on Azure
+	host, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: options, Source: managedid.SourceIMDS, ID: managedid.ClientID(identity.ClientID)})
+	if err != nil {
+		panic(err)
+	}
+	getAssertion := func(ctx context.Context) (string, error) {
+		// api://AzureADTokenExchangeUSGov and api://AzureADTokenExchangeChina in other clouds
+		t, err := host.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"api://AzureADTokenExchange/.default"}})
+		return t.Token, err
+	}
+	cred, err := managedid.NewClientAssertionCredential(customer, azure.Applications()[0].ClientID, getAssertion,
+		&managedid.ClientAssertionCredentialOptions{ClientOptions: options})
+	if err != nil {
+		panic(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	fmt.Println(token.Token != "", err)
+	for _, r := range azure.Requests() {
+		fmt.Println(r.Method, r.Path, r.Resource)
+	}
+	// Output:
+	// true <nil>
+	// GET /metadata/identity/oauth2/token api://AzureADTokenExchange
+	// POST /fabrikam.onmicrosoft.com/oauth2/v2.0/token https://vault.azure.net
+}
+
+// An application with a certificate, from a file in PEM or PKCS #12.
+func ExampleNewClientCertificateCredential() {
+	data, err := os.ReadFile("testdata/certs/openssl3.pfx")
+	if err != nil {
+		panic(err)
+	}
+	certs, key, err := managedid.ParseCertificates(data, []byte("made-up pässword"))
+	if err != nil {
+		panic(err)
+	}
+	entra := managedidtest.New(&managedidtest.Options{Applications: []managedidtest.Application{{Certificates: certs[:1]}}})
+	cred, err := managedid.NewClientCertificateCredential(entra.TenantID(), entra.Applications()[0].ClientID, certs, key,
+		&managedid.ClientCertificateCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: entra}}) // leave it out on Azure
+	if err != nil {
+		panic(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	fmt.Println(token.Token != "", err)
+	// Output: true <nil>
+}
+
 // An application with a client secret that is the wrong one.
 func ExampleNewClientSecretCredential() {
 	entra := managedidtest.New(nil)

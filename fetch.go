@@ -93,7 +93,10 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 }
 
 // unable explains why a request couldn't be made, or an answer not taken.
-func (c *credential) unable(err error) *AuthenticationFailedError {
+func (c *credential) unable(err error) error {
+	if e, ok := err.(callbackError); ok {
+		return e.of(c.who)
+	}
 	reason := ReasonConfiguration
 	if v, ok := errors.AsType[verdict](err); ok {
 		reason = v.reason
@@ -103,11 +106,12 @@ func (c *credential) unable(err error) *AuthenticationFailedError {
 
 // unheeded explains why a source didn't do what an answer asks for.
 func (c *credential) unheeded(resp *http.Response, err error) error {
-	e := c.unable(err)
-	if body, err := runtime.Payload(resp); err == nil && resp.StatusCode/100 != 2 {
+	err = c.unable(err)
+	e, failed := err.(*AuthenticationFailedError)
+	if body, payload := runtime.Payload(resp); failed && payload == nil && resp.StatusCode/100 != 2 {
 		e.response = responseMaker(resp, body)
 	}
-	return e
+	return err
 }
 
 // send returns the last answer, with the Retry-After that the gate had hidden, and when its try was sent.

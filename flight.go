@@ -91,7 +91,7 @@ func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 func (e *entry) fly(ctx context.Context, f *flight) {
 	var fetched token
 	traced, end := f.order.span(ctx)
-	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport ended the goroutine of a request"})
+	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport or the callback ended the goroutine of a request"})
 	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
 	defer func() {
 		e.land(f, fetched, err)

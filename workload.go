@@ -89,13 +89,11 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 
 // fileProof is the assertion in a file that is replaced while the program runs.
 func fileProof(named, path string) proof {
-	if absolute, err := filepath.Abs(path); err == nil {
-		path = absolute // so that it stays the same file, and has one name in a cache
-	}
+	path = absolute(path)
 	return proof{
 		identity:  fmt.Sprintf("file %q", path),
 		parameter: assertionParameter,
-		read: func(ctx context.Context) (string, error) {
+		read: func(ctx context.Context, _ string) (string, error) {
 			assertion, err := awaitTokenFile(ctx, path)
 			if err != nil {
 				err = fmt.Errorf("the token file %s, from %s, can't be used: %w", path, named, err)
@@ -113,20 +111,39 @@ func fileProof(named, path string) proof {
 	}
 }
 
-// awaitTokenFile reads the file, and for three seconds again where it is missing or empty: it may be in the middle of its
-// replacement.
+// absolute returns the path under which a file stays the same one, and has one name in a cache.
+func absolute(path string) string {
+	if p, err := filepath.Abs(path); err == nil {
+		return p
+	}
+	return path
+}
+
+// awaitTokenFile reads the file, and for three seconds again where it is missing or empty.
 func awaitTokenFile(ctx context.Context, path string) (string, error) {
+	return awaitFile(ctx, func() (string, error) { return readTokenFile(path) })
+}
+
+// awaitFile reads, and for three seconds again where a file is missing or unfinished: it may be in the middle of its
+// replacement.
+func awaitFile[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		assertion, err := readTokenFile(path)
-		passing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmpty)
+		content, err := read()
+		_, unfinished := errors.AsType[unfinishedError](err)
+		passing := unfinished || errors.Is(err, fs.ErrNotExist)
 		if !passing || pause > 2*time.Second || ctx.Err() != nil {
-			return assertion, err
+			return content, err
 		}
 		wait(ctx, nil, nil, time.Now().Add(pause))
 	}
 }
 
-var errEmpty = errors.New("it is empty")
+// unfinishedError is what a file looks like that isn't written to its end, among other reasons.
+type unfinishedError string
+
+func (e unfinishedError) Error() string { return string(e) }
+
+const errEmpty = unfinishedError("it is empty")
 
 // maxTokenFile is more than an HTTP endpoint takes; a service account's token has about 1 KiB.
 const maxTokenFile = 64 << 10

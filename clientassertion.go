@@ -1,0 +1,108 @@
+package managedid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+)
+
+const nameClientAssertion = "ClientAssertionCredential"
+
+// ClientAssertionCredentialOptions are the options of NewClientAssertionCredential.
+type ClientAssertionCredentialOptions struct {
+	// ClientOptions configures the pipeline; see ClientSecretCredentialOptions.
+	azcore.ClientOptions
+	// AdditionallyAllowedTenants are tenants, besides the credential's own, whose tokens a request may name; "*" means
+	// all. Zero means none.
+	AdditionallyAllowedTenants []string
+	// Cache holds the tokens, which no other credential is given, and what is known of the endpoint, which others share.
+	// Nil means a private one.
+	Cache *TokenCache
+	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
+	DisableInstanceDiscovery bool
+	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	Logger *slog.Logger
+}
+
+// ClientAssertionCredential gets tokens for an application with assertions that a function returns: tokens of another
+// issuer, which a federated credential of the application names, or JWTs signed by a certificate's key. GetToken is that of
+// [ClientSecretCredential]. It is safe for concurrent use.
+type ClientAssertionCredential struct {
+	*credential
+}
+
+var _ azcore.TokenCredential = (*ClientAssertionCredential)(nil)
+
+// NewClientAssertionCredential makes a credential for an application. getAssertion is called at each exchange, never at a
+// cache hit, and a second time where Entra finds the assertion expired. It has to be safe for concurrent use, and to return
+// when its context ends, which is not the context of any caller of GetToken. Its error's text is quoted in that of GetToken;
+// a *CredentialUnavailableError makes this credential unavailable to a chain too. Pass nil for default options. Make one
+// credential and keep it: two share no tokens, even with the same function.
+func NewClientAssertionCredential(tenantID, clientID string, getAssertion func(context.Context) (string, error), options *ClientAssertionCredentialOptions) (*ClientAssertionCredential, error) {
+	if getAssertion == nil {
+		return nil, errors.New(nameClientAssertion + ": getAssertion must be a function that returns assertions")
+	}
+	var o ClientAssertionCredentialOptions
+	if options != nil {
+		o = *options
+	}
+	if o.Cache == nil {
+		o.Cache = &TokenCache{}
+	}
+	c, err := newEntraCredential(nameClientAssertion, entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
+		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, callbackProof(getAssertion))
+	if err != nil {
+		return nil, err
+	}
+	return &ClientAssertionCredential{c}, nil
+}
+
+// callbacks counts the functions, which can't be compared.
+var callbacks atomic.Uint64
+
+func callbackProof(getAssertion func(context.Context) (string, error)) proof {
+	return proof{
+		identity:  "callback " + strconv.FormatUint(callbacks.Add(1), 10),
+		parameter: assertionParameter,
+		read: func(ctx context.Context, _ string) (string, error) {
+			assertion, err := call(ctx, getAssertion)
+			if err == nil && assertion == "" {
+				err = errors.New("it returned an empty assertion")
+			}
+			if err != nil {
+				return "", callbackError{err}
+			}
+			return assertion, nil
+		},
+		age: func() string { return ": getAssertion has to return one that is in force, and the clocks to agree" },
+	}
+}
+
+// call makes a panic an error: its goroutine is no caller's, so that nobody else could recover it.
+func call(ctx context.Context, f func(context.Context) (string, error)) (assertion string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			assertion, err = "", fmt.Errorf("it panicked: %v", p)
+		}
+	}()
+	return f(ctx)
+}
+
+// callbackError is why a user's function brought no assertion.
+type callbackError struct{ error }
+
+// of makes it the error of a flight, which is as passing or final as its cause.
+func (e callbackError) of(who string) error {
+	message := who + ": getAssertion failed: "
+	if c, ok := errors.AsType[*CredentialUnavailableError](e.error); ok {
+		return &CredentialUnavailableError{Reason: c.Reason, message: message + oneLine(e.Error())}
+	} else if c, ok := errors.AsType[*AuthenticationFailedError](e.error); ok {
+		return &AuthenticationFailedError{Reason: c.Reason, RetryAfter: c.RetryAfter, message: message + oneLine(e.Error())}
+	}
+	return &AuthenticationFailedError{message: message + quotable(e.Error())}
+}
