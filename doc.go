@@ -1,6 +1,6 @@
 // Package managedid gets Microsoft Entra access tokens for the managed identity of the Azure host that a program runs
 // on, with no secret in code or configuration, for the workload identity of a Kubernetes pod, or for an application with a
-// client secret. A credential is an azcore.TokenCredential, for any Azure SDK client:
+// client secret, a certificate or an assertion. A credential is an azcore.TokenCredential, for any Azure SDK client:
 //
 //	cred, err := managedid.NewDefaultAzureCredential(nil)
 //
