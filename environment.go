@@ -36,6 +36,8 @@ type EnvironmentCredentialOptions struct {
 //   - AZURE_CLIENT_SEND_CERTIFICATE_CHAIN, "1" or "true" to send all the file's certificates with each request, as
 //     authentication by subject name and issuer needs it; optional
 //   - AZURE_AUTHORITY_HOST, the address of Entra; optional, the public cloud's without it
+//   - AZURE_REGIONAL_AUTHORITY_NAME, the name of a region whose token service is asked instead; optional, and for
+//     applications of Microsoft's own
 //   - AZURE_ADDITIONALLY_ALLOWED_TENANTS, other tenants whose tokens a request may name, separated by semicolons; "*"
 //     means all; optional
 //

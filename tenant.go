@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -32,6 +33,9 @@ func newEntraCredential(name string, o entraConfig, p proof) (*credential, error
 		return nil, errors.New(name + ": the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only")
 	}
 	authority, err := authorityHost(o.options.Cloud)
+	if err == nil && !strings.EqualFold(o.tenantID, tenantADFS) {
+		authority.Host, err = regionalHost(authority.Host, os.Getenv("AZURE_REGIONAL_AUTHORITY_NAME"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -58,6 +62,30 @@ func authorityHost(c cloud.Configuration) (*url.URL, error) {
 }
 
 const invalidRequestTenant = "the request's tenant ID is not valid"
+
+// isRegion is MSAL Go's test, of a label in a domain name.
+var isRegion = regexp.MustCompile(`^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$`).MatchString
+
+// regionalHost is the host of a cloud's token service in a region, as MSAL Go has it (apps/internal/oauth/ops/authority).
+func regionalHost(host, region string) (string, error) {
+	switch {
+	case region == "":
+		return host, nil
+	case strings.EqualFold(region, "TryAutoDetect"), strings.EqualFold(region, "AutoDiscoverRegion"):
+		return "", errors.New("AZURE_REGIONAL_AUTHORITY_NAME asks to detect the region, which is not supported; set it to the region's name, or to nothing")
+	case !isRegion(region):
+		return "", errors.New("AZURE_REGIONAL_AUTHORITY_NAME is not the name of a region, like westus2")
+	}
+	switch host {
+	case "login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net":
+		host = "login.microsoft.com"
+	case "login.usgovcloudapi.net":
+		host = "login.microsoftonline.us"
+	case "login.chinacloudapi.cn":
+		host = "login.partner.microsoftonline.cn"
+	}
+	return region + "." + host, nil
+}
 
 // tenantProblem says why a request may not name a tenant, if it may not.
 func tenantProblem(home, tenant string, allowed []string) string {

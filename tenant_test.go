@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -50,6 +51,41 @@ func TestAuthority_precedence(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, get(ctx0, c, vault).err)
 			require.Equal(t, row.want, f.sent[0].URL.String())
+		})
+	}
+}
+
+func TestAuthority_ofARegion(t *testing.T) {
+	const bad, detect = "AZURE_REGIONAL_AUTHORITY_NAME is not the name of a region, like westus2",
+		"AZURE_REGIONAL_AUTHORITY_NAME asks to detect the region, which is not supported; set it to the region's name, or to nothing"
+	for _, row := range []struct{ name, host, region, tenant, want, err string }{
+		{"public", "", "westus2", "t", "westus2.login.microsoft.com", ""},
+		{"an alias of public", "https://login.windows.net/", "westus2", "t", "westus2.login.microsoft.com", ""},
+		{"US Government", "https://login.microsoftonline.us/", "usgovvirginia", "t", "usgovvirginia.login.microsoftonline.us", ""},
+		{"its alias", "https://login.usgovcloudapi.net/", "usgovvirginia", "t", "usgovvirginia.login.microsoftonline.us", ""},
+		{"China", "https://login.chinacloudapi.cn/", "chinaeast2", "t", "chinaeast2.login.partner.microsoftonline.cn", ""},
+		{"an unknown host", "https://login.example/", "r-1", "t", "r-1.login.example", ""},
+		{"none", "", "", "t", "login.microsoftonline.com", ""},
+		{"AD FS has none", "https://fs.example/", "westus2", "adfs", "fs.example", ""},
+		{"detection", "", "TryAutoDetect", "t", "", detect},
+		{"detection, as in JavaScript", "", "AutoDiscoverRegion", "t", "", detect},
+		{"another host", "", "evil.example/", "t", "", bad},
+		{"upper case", "", "WestUS2", "t", "", bad},
+		{"a hyphen at the end", "", "a-", "t", "", bad},
+		{"64 letters", "", strings.Repeat("a", 64), "t", "", bad},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			blankEnvironment(t)
+			setenv(t, "AZURE_AUTHORITY_HOST="+row.host, "AZURE_REGIONAL_AUTHORITY_NAME="+row.region)
+			f := &fakeEntra{}
+			c, err := NewClientSecretCredential(row.tenant, "c", "s", &ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f}})
+			if row.err != "" {
+				require.EqualError(t, err, "ClientSecretCredential: "+row.err)
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, get(ctx0, c, vault).err)
+			require.Equal(t, row.want, f.sent[0].URL.Host)
 		})
 	}
 }
