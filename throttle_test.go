@@ -293,3 +293,21 @@ func TestGate_answersFromBeforeAClosingNeitherOpenNorLengthenIt(t *testing.T) {
 	_, ok := g.admit(now)
 	require.False(t, ok)
 }
+
+// A server error isn't about throttling: however long its Retry-After, it fails nobody who can wait two minutes.
+func TestThrottle_aServerErrorsRetryAfterIsCutToTheLongestWait(t *testing.T) {
+	for _, status := range []int{500, 502, 504} {
+		bubble(t, func(t *testing.T) {
+			f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+				if n == 0 {
+					return imdsStatus(r, status, "Retry-After", "3600"), nil
+				}
+				return nil, nil
+			})
+			r := get(ctx0, c, vault)
+			require.NoError(t, r.err)
+			require.Equal(t, maxGateWait, r.took)
+			require.Len(t, f.requests(), 2)
+		})
+	}
+}
