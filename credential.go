@@ -47,6 +47,13 @@ func newCredential(name string, s *source, options azcore.ClientOptions, cache *
 	return c, err
 }
 
+// separateCAE keeps the tokens of callers that handle CAE apart.
+func (c *credential) separateCAE(cache *TokenCache) {
+	twin := *c
+	twin.tokens = cache.identity(c.source.identity + " CAE")
+	c.cae = &twin
+}
+
 // GetToken returns a token from the cache where that has a valid one, else from the endpoint. A scope has the form
 // RESOURCE/.default. Errors are *AuthenticationFailedError, or *CredentialUnavailableError where a chain may go on.
 func (c *credential) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -155,7 +162,9 @@ func (c *credential) order(a ask) *order {
 		span: func(ctx context.Context) (context.Context, func(error)) {
 			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
 		},
-		fetch: func(ctx context.Context) (token, error) {
+		fetch: func(ctx context.Context, challenged string) (token, error) {
+			a := a
+			a.challenged = challenged
 			if c.run != nil {
 				return c.run(ctx, a)
 			}

@@ -73,9 +73,7 @@ func (e *entra) credential(tenant string) (*credential, error) {
 		return nil, err
 	}
 	c.tenant, c.inTenant = tenant, e.inTenant
-	withCAE := *c
-	withCAE.tokens = e.cache.identity(s.identity + " CAE")
-	c.cae = &withCAE
+	c.separateCAE(e.cache)
 	return c, nil
 }
 

@@ -21,9 +21,11 @@ type source struct {
 	retry              policy.RetryOptions // defaults for the fields that the user left zero
 	announced          bool                // by the host's variables or the caller: it is there, or will be
 	client             *http.Client        // where the user gave none
+	// transport replaces the user's transport (nil: none) where the endpoint needs one of its own. Nil: it needs none.
+	transport func(policy.Transporter) (policy.Transporter, error)
 	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
 	scope func([]string) (string, error)
-	// sendsClaims tells whether a request says what a challenge asks for.
+	// sendsClaims tells whether a request says that a challenge was met, and that the caller handles CAE.
 	sendsClaims bool
 	request     func(context.Context, ask) (*policy.Request, error)
 	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
@@ -38,9 +40,10 @@ type source struct {
 
 // ask is what a token is asked for.
 type ask struct {
-	scope  string // from source.scope
-	claims string // a claims challenge in JSON, or ""
-	cae    bool   // the caller handles continuous access evaluation
+	scope      string // from source.scope
+	claims     string // a claims challenge in JSON, or ""
+	challenged string // the valid token that the challenge found in the cache, or ""
+	cae        bool   // the caller handles continuous access evaluation
 }
 
 // verdict is a source's explanation of a failed answer; also as an error of again and confirm.

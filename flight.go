@@ -8,12 +8,13 @@ import (
 
 // flight is one request for a token, however many wait for it.
 type flight struct {
-	order    *order
-	number   int // of the entry's flights
-	began    time.Time
-	deadline time.Time
-	last     bool // its deadline was put off once, so that it gives its place to no other
-	cancel   context.CancelFunc
+	order      *order
+	number     int // of the entry's flights
+	began      time.Time
+	deadline   time.Time
+	challenged string // the valid token that its claims found
+	last       bool   // its deadline was put off once, so that it gives its place to no other
+	cancel     context.CancelFunc
 	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
 	sending, resting atomic.Bool
 	waiters          int           // guarded by entry.mu
@@ -39,7 +40,7 @@ type order struct {
 	claims        string // a challenge that the token must have been asked for with; "" accepts any
 	probe         bool   // a try now: the caller won't wait for one that rests
 	span          func(context.Context) (context.Context, func(error))
-	fetch         func(context.Context) (token, error)
+	fetch         func(_ context.Context, challenged string) (token, error)
 	overdue       func(context.Context) error // why a flight whose context has ended failed
 	// report is called after the waiters have the result.
 	report func(context.Context, token, error, time.Duration)
@@ -78,6 +79,9 @@ func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	e.flights++
 	f := &flight{order: o, number: e.flights, began: now, deadline: deadline, cancel: cancel, done: make(chan struct{})}
+	if t := e.current.Load(); o.claims != "" && t.freshness(now) != expired {
+		f.challenged = t.Token
+	}
 	if e.underway == nil {
 		e.underway = map[string]*flight{}
 	}
@@ -100,7 +104,7 @@ func (e *entry) fly(ctx context.Context, f *flight) {
 		stop()
 		f.cancel()
 	}()
-	fetched, err = f.order.fetch(traced)
+	fetched, err = f.order.fetch(traced, f.challenged)
 }
 
 func (e *entry) land(f *flight, fetched token, err error) {

@@ -68,7 +68,7 @@ func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing
 	bubble(t, func(t *testing.T) {
 		o := &order{
 			span:    func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} },
-			fetch:   func(ctx context.Context) (token, error) { <-ctx.Done(); return token{}, errRefused },
+			fetch:   func(ctx context.Context, _ string) (token, error) { <-ctx.Done(); return token{}, errRefused },
 			overdue: func(context.Context) error { return errRefused },
 			report:  func(context.Context, token, error, time.Duration) {},
 		}

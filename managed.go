@@ -115,9 +115,13 @@ func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*M
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nameManagedIdentity, err)
 	}
-	c, err := newCredential(nameManagedIdentity, s, o.ClientOptions, cacheFor(o.Cache, &o.ClientOptions), o.Logger)
+	cache := cacheFor(o.Cache, &o.ClientOptions)
+	c, err := newCredential(nameManagedIdentity, s, o.ClientOptions, cache, o.Logger)
 	if err != nil {
 		return nil, err
+	}
+	if s.sendsClaims {
+		c.separateCAE(cache)
 	}
 	return &ManagedIdentityCredential{c}, nil
 }

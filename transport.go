@@ -3,6 +3,7 @@ package managedid
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -124,6 +125,12 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 	r.TryTimeout = 0 // the limit begins below the gate
 
 	var observed bool
+	if s.transport != nil {
+		var err error
+		if o.Transport, err = s.transport(o.Transport); err != nil {
+			return nil, fmt.Errorf("%s: %w", who, err)
+		}
+	}
 	if o.Transport, observed = capped(o.Transport, s.client); !observed {
 		e.update(func(time.Time) { e.presence.patient = true })
 	}
