@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -102,8 +103,9 @@ type state struct {
 	tokens  tokenCache
 	keys    *arcKeys
 
-	refusal   func() // called after faults have changed; nil without sockets
-	listening bool   // whether refusing is the listener's part, set before the first request
+	revoked   atomic.Pointer[revocation] // the last; nil: there was none
+	refusal   func()                     // called after faults have changed; nil without sockets
+	listening bool                       // whether refusing is the listener's part, set before the first request
 
 	mu        sync.Mutex // guards all below
 	secret    string

@@ -17,7 +17,7 @@ import (
 // 200 with the claims aud, appid and oid in JSON. Any other request gets 401 with a challenge that Azure SDK clients
 // understand, or 503 if the keys cannot be had. [Server.Close] closes it.
 func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
-	r := &resource{tenant: s.TenantID(), audience: audience, next: next, keys: &keySet{client: s.host.client, url: s.JWKSURL()}}
+	r := &resource{state: s.s, tenant: s.TenantID(), audience: audience, next: next, keys: &keySet{client: s.host.client, url: s.JWKSURL()}}
 	srv := httptest.NewUnstartedServer(r)
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue(nil)}}
 	srv.StartTLS()
@@ -28,6 +28,7 @@ func (s *Server) NewResource(audience string, next http.Handler) *httptest.Serve
 }
 
 type resource struct {
+	state            *state
 	tenant, audience string
 	next             http.Handler // nil: show the claims
 	keys             *keySet
@@ -35,6 +36,7 @@ type resource struct {
 
 func (a *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, found := bearer(r)
+	revoked := a.state.revoked.Load()
 	c, err := a.keys.verify(r.Context(), token, a.audience, time.Now())
 	if err == nil && c.TenantID != a.tenant {
 		err = errors.New("managedidtest: the token is from another tenant")
@@ -45,11 +47,13 @@ func (a *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errKeys):
 		a.refuse(w, http.StatusServiceUnavailable, "", err.Error())
 	case err != nil:
-		a.refuse(w, http.StatusUnauthorized, "invalid_token", err.Error())
+		a.refuse(w, http.StatusUnauthorized, `error="invalid_token"`, err.Error())
+	case revoked.covers(c):
+		a.refuseRevoked(w, revoked, c)
 	case a.next != nil:
 		a.next.ServeHTTP(w, r)
 	default:
-		writeJSON(w, http.StatusOK, map[string]string{"aud": c.Audience, "appid": c.ClientID, "oid": c.ObjectID})
+		writeJSON(w, http.StatusOK, map[string]string{"aud": c.Audience, "appid": c.AppID, "oid": c.ObjectID})
 	}
 }
 
@@ -59,12 +63,12 @@ func bearer(r *http.Request) (token string, found bool) {
 }
 
 // refuse sends Azure's form of an error: with 401, the challenge of Microsoft's page "Authentication, requests, and
-// responses" of Key Vault.
-func (a *resource) refuse(w http.ResponseWriter, status int, code, message string) {
+// responses" of Key Vault, and further parameters.
+func (a *resource) refuse(w http.ResponseWriter, status int, params, message string) {
 	if status == http.StatusUnauthorized {
 		challenge := fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`, a.tenant, a.audience)
-		if code != "" {
-			challenge += fmt.Sprintf(`, error="%s"`, code)
+		if params != "" {
+			challenge += ", " + params
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 	}

@@ -95,7 +95,7 @@ func (c claims) issue(tenant string, lifetime time.Duration, now time.Time) toke
 	c.Issuer, c.TenantID = issuerHost+tenant+"/", tenant
 	c.IssuedAt, c.NotBefore, c.Expires = now.Unix(), t.notBefore.Unix(), t.expires.Unix()
 	c.IDType, c.Subject = cmp.Or(c.IDType, "app"), c.ObjectID
-	c.UniqueID, c.Version = newGUID(), "1.0"
+	c.UniqueID, c.Version = newUniqueID(), "1.0"
 	t.raw = sign(c)
 	return t
 }

@@ -34,38 +34,38 @@ var errKeys = errors.New("no keys")
 // is for this audience, exactly, and valid now. The issuer has to be that of the token's own tenant; whose tenant it is, is
 // left to the caller. A nil client means http.DefaultClient. No error contains a part of the token.
 func VerifyToken(ctx context.Context, client *http.Client, jwksURL, token, audience string) (Claims, error) {
-	return (&keySet{client: client, url: jwksURL}).verify(ctx, token, audience, time.Now())
-}
-
-func (k *keySet) verify(ctx context.Context, token, audience string, now time.Time) (Claims, error) {
-	parts := strings.Split(token, ".")
-	var header jwtHeader
-	var c claims
-	if len(parts) != 3 || decodePart(parts[0], &header) != nil || decodePart(parts[1], &c) != nil {
-		return Claims{}, errors.New("managedidtest: the token is no JWT")
-	}
-	signature, err := base64URL.DecodeString(parts[2])
+	c, err := (&keySet{client: client, url: jwksURL}).verify(ctx, token, audience, time.Now())
 	if err != nil {
-		return Claims{}, errors.New("managedidtest: the token is no JWT")
-	}
-	if header.Algorithm != "RS256" {
-		return Claims{}, errors.New("managedidtest: the token is not signed with RS256")
-	}
-	key, err := k.key(ctx, header.KeyID)
-	if err != nil {
-		return Claims{}, err
-	}
-	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
-		return Claims{}, errors.New("managedidtest: the token's signature is wrong")
-	}
-	if err := c.check(audience, now); err != nil {
 		return Claims{}, err
 	}
 	return Claims{
 		Audience: c.Audience, Issuer: c.Issuer, TenantID: c.TenantID, ClientID: c.AppID, ObjectID: c.ObjectID,
 		NotBefore: time.Unix(c.NotBefore, 0), Expires: time.Unix(c.Expires, 0),
 	}, nil
+}
+
+func (k *keySet) verify(ctx context.Context, token, audience string, now time.Time) (c claims, err error) {
+	parts := strings.Split(token, ".")
+	var header jwtHeader
+	if len(parts) != 3 || decodePart(parts[0], &header) != nil || decodePart(parts[1], &c) != nil {
+		return c, errors.New("managedidtest: the token is no JWT")
+	}
+	signature, err := base64URL.DecodeString(parts[2])
+	if err != nil {
+		return c, errors.New("managedidtest: the token is no JWT")
+	}
+	if header.Algorithm != "RS256" {
+		return c, errors.New("managedidtest: the token is not signed with RS256")
+	}
+	key, err := k.key(ctx, header.KeyID)
+	if err != nil {
+		return c, err
+	}
+	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
+		return c, errors.New("managedidtest: the token's signature is wrong")
+	}
+	return c, c.check(audience, now)
 }
 
 func (c *claims) check(audience string, now time.Time) error {
