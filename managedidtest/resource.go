@@ -11,13 +11,27 @@ import (
 	"time"
 )
 
-// NewResource starts an API that accepts only tokens of this emulator for the audience, an HTTPS server on loopback for
-// [Server.Client]. It verifies a request's bearer token like [VerifyToken], with the keys that it fetches from JWKSURL when
-// it meets a new one, and also demands the emulator's tenant. A good request goes on to next; if that is nil, the answer is
-// 200 with the claims aud, appid and oid in JSON. Any other request gets 401 with a challenge that Azure SDK clients
-// understand, or 503 if the keys cannot be had. [Server.Close] closes it.
+// Resource is an API that accepts only tokens of one emulator for one audience: as a handler, and as a transport without
+// sockets for clients of the API. It verifies a request's bearer token like [VerifyToken] and also demands the emulator's tenant. A
+// good request goes on to the next handler; without one, the answer is 200 with the claims aud, appid and oid in JSON. Any
+// other request gets 401 with a challenge that Azure SDK clients understand.
+type Resource struct {
+	state            *state
+	tenant, audience string
+	next             http.Handler // nil: show the claims
+	keys             *keySet
+}
+
+// Resource makes an API for an audience, such as "https://vault.azure.net". A nil next is none.
+func (e *Emulator) Resource(audience string, next http.Handler) *Resource {
+	return &Resource{state: e.s, tenant: e.TenantID(), audience: audience, next: next, keys: &keySet{keys: publicKeys().public()}}
+}
+
+// NewResource starts a [Resource] as an HTTPS server on loopback for [Server.Client]. It fetches the keys from JWKSURL
+// when it meets a new one, and answers 503 if they cannot be had. [Server.Close] closes it.
 func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
-	r := &resource{state: s.s, tenant: s.TenantID(), audience: audience, next: next, keys: &keySet{client: s.host.client, url: s.JWKSURL()}}
+	r := s.Resource(audience, next)
+	r.keys = &keySet{client: s.host.client, url: s.JWKSURL()}
 	srv := httptest.NewUnstartedServer(r)
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue(nil)}}
 	srv.StartTLS()
@@ -27,14 +41,28 @@ func (s *Server) NewResource(audience string, next http.Handler) *httptest.Serve
 	return srv
 }
 
-type resource struct {
-	state            *state
-	tenant, audience string
-	next             http.Handler // nil: show the claims
-	keys             *keySet
+// Do answers a request without sockets, whatever its host.
+func (a *Resource) Do(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	served := r.Clone(r.Context())
+	if served.Body == nil {
+		served.Body = http.NoBody
+	}
+	defer served.Body.Close()
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, served)
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
 }
 
-func (a *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// RoundTrip is Do.
+func (a *Resource) RoundTrip(r *http.Request) (*http.Response, error) { return a.Do(r) }
+
+// ServeHTTP verifies the request's token.
+func (a *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, found := bearer(r)
 	revoked := a.state.revoked.Load()
 	c, err := a.keys.verify(r.Context(), token, a.audience, time.Now())
@@ -64,7 +92,7 @@ func bearer(r *http.Request) (token string, found bool) {
 
 // refuse sends Azure's form of an error: with 401, the challenge of Microsoft's page "Authentication, requests, and
 // responses" of Key Vault, and further parameters.
-func (a *resource) refuse(w http.ResponseWriter, status int, params, message string) {
+func (a *Resource) refuse(w http.ResponseWriter, status int, params, message string) {
 	if status == http.StatusUnauthorized {
 		challenge := fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`, a.tenant, a.audience)
 		if params != "" {

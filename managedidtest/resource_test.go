@@ -1,10 +1,12 @@
 package managedidtest
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,4 +110,41 @@ func TestServer_clientTrustsOnlyItsAuthority(t *testing.T) {
 	}
 	require.True(t, trusts(other.Client()))
 	require.False(t, trusts(srv.Client()))
+}
+
+func TestResource_withoutSockets(t *testing.T) {
+	e := New(nil)
+	token := getToken(t, e, IMDS)["access_token"]
+	api := e.Resource(vault, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		io.WriteString(w, r.URL.String()+" "+string(body))
+	}))
+	request := func(authorization string, body io.Reader) *http.Request {
+		req, err := http.NewRequest(http.MethodPost, "https://anything.example/x", body)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", authorization)
+		return req
+	}
+	for _, body := range []io.Reader{nil, strings.NewReader("a body")} {
+		req := request("Bearer "+token, body)
+		resp, err := (&http.Client{Transport: api}).Do(req)
+		require.NoError(t, err)
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+		require.Same(t, req, resp.Request)
+		require.Equal(t, "https://anything.example/x "+map[bool]string{true: "", false: "a body"}[body == nil], string(got))
+	}
+	code, header, _ := send(t, api, request("Bearer x", nil))
+	require.Equal(t, 401, code)
+	require.Contains(t, header.Get("WWW-Authenticate"), `error="invalid_token"`)
+	e.RevokeTokens()
+	code, _, _ = send(t, api, request("Bearer "+token, nil))
+	require.Equal(t, 401, code)
+	require.Empty(t, e.Requests()[1:], "the keys are at hand")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := api.Do(request("Bearer "+token, nil).WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
 }

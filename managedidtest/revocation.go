@@ -17,7 +17,7 @@ type revocation struct {
 	until uint64 // the serial number of the last token then
 }
 
-// RevokeTokens has the APIs of [Server.NewResource] refuse every token that has been issued so far, as after an event that
+// RevokeTokens has every [Resource] refuse every token that has been issued so far, as after an event that
 // makes an administrator revoke them: Microsoft's page "Continuous access evaluation". Where a token says that its client
 // handles CAE (xms_cc with CP1), the answer is 401 with a claims challenge that asks for a later token, else 401 as for
 // an invalid one. Endpoints of managed identities go on giving the tokens that they keep, as the platform's do.
@@ -56,7 +56,7 @@ func (r *revocation) challenge() string {
 }
 
 // refuseRevoked answers a request with a revoked token.
-func (a *resource) refuseRevoked(w http.ResponseWriter, r *revocation, c claims) {
+func (a *Resource) refuseRevoked(w http.ResponseWriter, r *revocation, c claims) {
 	params := `error="invalid_token"`
 	if slices.Contains(c.Capabilities, "CP1") {
 		params = r.challenge()

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/managedid/managedid"
+	"github.com/managedid/managedid/managedidtest"
+	"github.com/stretchr/testify/require"
+)
+
+const api = "https://api.example"
+
+// test runs the service on a virtual machine with a system-assigned and a user-assigned identity, in fake time. call sends
+// a request to it.
+func test(t *testing.T, clientID string, f func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string))) {
+	synctest.Test(t, func(t *testing.T) {
+		azure := managedidtest.New(&managedidtest.Options{UserAssigned: []managedidtest.Identity{{ClientID: user}}})
+		azure.Setenv(t, managedidtest.IMDS)
+		t.Setenv("AZURE_CLIENT_ID", clientID)
+		cred, err := managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{
+			ClientOptions: azcore.ClientOptions{Transport: azure},
+		})
+		require.NoError(t, err)
+		s := newService(api, cred, &azcore.ClientOptions{Transport: azure.Resource(api, nil)})
+		f(t, azure, func() (int, string) {
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, httptest.NewRequest("GET", "/orders", nil))
+			return w.Code, w.Body.String()
+		})
+	})
+}
+
+const user = "5e29463d-71da-4fe0-8e69-999b57db23b0"
+
+func TestService_systemAssigned(t *testing.T) {
+	test(t, "", func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string)) {
+		status, body := call()
+		require.Equal(t, 200, status)
+		require.Contains(t, body, azure.SystemAssigned().ObjectID)
+	})
+}
+
+func TestService_userAssigned(t *testing.T) {
+	test(t, user, func(t *testing.T, _ *managedidtest.Emulator, call func() (int, string)) {
+		status, body := call()
+		require.Equal(t, 200, status)
+		require.Contains(t, body, user)
+	})
+}
+
+func TestService_unknownIdentity(t *testing.T) {
+	test(t, "00000000-0000-4000-8000-000000000000", func(t *testing.T, _ *managedidtest.Emulator, call func() (int, string)) {
+		status, body := call()
+		require.Equal(t, 502, status)
+		require.Contains(t, body, "AZURE_CLIENT_ID")
+	})
+}
+
+func TestService_throttled(t *testing.T) {
+	test(t, "", func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string)) {
+		azure.Inject(managedidtest.Fault{Endpoint: managedidtest.IMDS, For: 20 * time.Second, Status: 429})
+		began := time.Now()
+		status, _ := call()
+		require.Equal(t, 200, status)
+		require.GreaterOrEqual(t, time.Since(began), 20*time.Second)
+		require.LessOrEqual(t, len(azure.Requests()), 6)
+	})
+}
+
+func TestService_tokenExpiresWhileInUse(t *testing.T) {
+	test(t, "", func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string)) {
+		for range 6 * 60 {
+			status, _ := call()
+			require.Equal(t, 200, status)
+			time.Sleep(time.Minute)
+		}
+		require.Len(t, azure.Requests(), 7, "a token of an hour is refreshed five minutes early")
+	})
+}
+
+func TestService_endpointDown(t *testing.T) {
+	test(t, "", func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string)) {
+		status, _ := call()
+		require.Equal(t, 200, status)
+		azure.Inject(managedidtest.Fault{Refused: true})
+		time.Sleep(59 * time.Minute)
+		status, _ = call()
+		require.Equal(t, 200, status, "the token is good for another minute")
+		time.Sleep(2 * time.Minute)
+		status, body := call()
+		require.Equal(t, 502, status)
+		require.Contains(t, body, "connection refused")
+	})
+}
