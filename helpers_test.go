@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
 // secretToken is in every answer of the tests' fakes, and must be in no output.
@@ -17,6 +19,10 @@ const secretToken = "eyJ0b2tlbg.c2VjcmV0.cGF5bG9hZA"
 type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+type policyFunc func(*policy.Request) (*http.Response, error)
+
+func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
 
 // respond makes an answer; header is name, value, name, value, …
 func respond(r *http.Request, status int, body string, header ...string) *http.Response {

@@ -2,6 +2,9 @@ package managedid
 
 import (
 	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +19,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,9 +31,9 @@ type wireRow struct {
 	name        string
 	environment string // NAME=value, separated by blanks
 	source      Source
-	takes       string                                                                                // of wireIDs, separated by blanks
-	credential  func(*testing.T, azcore.ClientOptions) (credential azcore.TokenCredential, err error) // of no source
-	script      script                                                                                // for answers other than a token
+	takes       string // of wireIDs, separated by blanks; none: it is of no managed identity
+	// credential is made of this, and may script the answers; nil: of the source.
+	credential func(*testing.T, azcore.ClientOptions, ManagedIDKind, *fakeIMDS) (azcore.TokenCredential, error)
 }
 
 var wireIDs = map[string]ManagedIDKind{"system": nil, "client-id": ClientID(someGUID), "object-id": ObjectID(someGUID), "resource-id": ResourceID(someResource)}
@@ -43,25 +47,55 @@ var wireTable = []wireRow{
 	{name: "azureml", source: SourceAzureML, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:46808/MSI/auth MSI_SECRET=made-up DEFAULT_IDENTITY_CLIENT_ID=" + someClient},
 	{name: "azureml-nodefault", source: SourceAzureML, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:46808/MSI/auth?y=1 MSI_SECRET=made-up"},
 	{name: "cloudshell", source: SourceCloudShell, takes: "system", environment: "MSI_ENDPOINT=http://localhost:50342/oauth2/token"},
+	{name: "arc", takes: everyID, credential: wireArc},
 	{name: "entra-secret", credential: wireSecret},
 	{name: "entra-assertion", credential: wireAssertion},
+	{name: "entra-callback", credential: wireCallback},
+	{name: "entra-certificate", credential: wireCertificate},
+	{name: "entra-certificate-chain", environment: "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN=true", credential: wireCertificate},
 }
 
-func wireSecret(_ *testing.T, o azcore.ClientOptions) (azcore.TokenCredential, error) {
+// wireArc scripts the agent's challenge, and its confirmation of the identity.
+func wireArc(t *testing.T, o azcore.ClientOptions, id ManagedIDKind, f *fakeIMDS) (azcore.TokenCredential, error) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "k.key"), "made-up\n")
+	f.script = func(n int, r *http.Request) (*http.Response, error) {
+		if n == 0 {
+			return respond(r, 401, "", "WWW-Authenticate", "Basic realm="+filepath.Join(dir, "k.key")), nil
+		} else if id == nil {
+			return nil, nil
+		}
+		body := tokenBody("", time.Now().Add(time.Hour))
+		return respond(r, 200, fmt.Sprintf(`%s,%q:%q}`, strings.TrimSuffix(body, "}"), arcSelectors[id.idKind()], id)), nil
+	}
+	return arcWith(t, o, dir, id, nil), nil
+}
+
+func wireSecret(_ *testing.T, o azcore.ClientOptions, _ ManagedIDKind, _ *fakeIMDS) (azcore.TokenCredential, error) {
 	return NewClientSecretCredential(someTenant, someClient, "made-up~/+ &=%", &ClientSecretCredentialOptions{ClientOptions: o})
 }
 
-func wireAssertion(t *testing.T, o azcore.ClientOptions) (azcore.TokenCredential, error) {
+func wireAssertion(t *testing.T, o azcore.ClientOptions, _ ManagedIDKind, _ *fakeIMDS) (azcore.TokenCredential, error) {
 	file := filepath.Join(t.TempDir(), "token")
 	writeFile(t, file, "made.up.assertion\n")
 	return NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: o, TenantID: someTenant, ClientID: someClient, TokenFilePath: file})
+}
+
+func wireCallback(_ *testing.T, o azcore.ClientOptions, _ ManagedIDKind, _ *fakeIMDS) (azcore.TokenCredential, error) {
+	assertion := func(context.Context) (string, error) { return "made.up.assertion", nil }
+	return NewClientAssertionCredential(someTenant, someClient, assertion, &ClientAssertionCredentialOptions{ClientOptions: o})
+}
+
+func wireCertificate(t *testing.T, o azcore.ClientOptions, _ ManagedIDKind, _ *fakeIMDS) (azcore.TokenCredential, error) {
+	setenv(t, "AZURE_TENANT_ID="+someTenant, "AZURE_CLIENT_ID="+someClient, "AZURE_CLIENT_CERTIFICATE_PATH="+filepath.Join("testdata", "certs", "leaf-chain.pem"))
+	return NewEnvironmentCredential(&EnvironmentCredentialOptions{ClientOptions: o})
 }
 
 func TestWire_ofEachSourceAndIdentity(t *testing.T) {
 	var files []string
 	for _, row := range wireTable {
 		ids := map[string]ManagedIDKind{"": nil}
-		if row.credential == nil {
+		if row.takes != "" {
 			ids = wireIDs
 		}
 		for _, id := range slices.Sorted(maps.Keys(ids)) {
@@ -97,14 +131,14 @@ func TestWire_ofEachSourceAndIdentity(t *testing.T) {
 
 // send returns the requests for one token.
 func (row wireRow) send(t *testing.T, id ManagedIDKind) (sent string, err error) {
-	fake := &fakeIMDS{script: row.script, began: time.Now()}
-	o := azcore.ClientOptions{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
-		sent += wireText(t, r)
-		return fake.Do(r)
-	})}
+	fake := &fakeIMDS{began: time.Now()}
+	o := azcore.ClientOptions{PerRetryPolicies: []policy.Policy{policyFunc(func(r *policy.Request) (*http.Response, error) {
+		sent += wireText(t, r.Raw())
+		return fake.Do(r.Raw())
+	})}}
 	var c azcore.TokenCredential
 	if row.credential != nil {
-		c, err = row.credential(t, o)
+		c, err = row.credential(t, o, id, fake)
 	} else {
 		c, err = NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o, ID: id, Source: row.source})
 	}
@@ -144,7 +178,23 @@ func wireText(t *testing.T, r *http.Request) string {
 		body, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
 		require.Len(t, body, int(r.ContentLength))
-		b.WriteString("\n" + lines(string(body)))
+		b.WriteString("\n" + lines(readable(string(body))))
 	}
 	return b.String()
+}
+
+var ofEachTime = regexp.MustCompile(`("jti":"|"exp":|"nbf":)[0-9a-f-]+`)
+
+// readable puts what a signed assertion says in its place.
+func readable(form string) string {
+	_, rest, _ := strings.Cut(form, "client_assertion=")
+	assertion, _, _ := strings.Cut(rest, "&")
+	parts := strings.Split(assertion, ".")
+	header, err := base64.RawURLEncoding.DecodeString(parts[0])
+	if len(parts) != 3 || err != nil || !json.Valid(header) {
+		return form
+	}
+	claims, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	said := string(header) + "." + string(ofEachTime.ReplaceAll(claims, []byte("${1}VARIES"))) + ".SIGNATURE"
+	return strings.Replace(form, assertion, said, 1)
 }
