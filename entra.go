@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -44,12 +45,25 @@ type proof struct {
 
 // credential makes the credential for one tenant, and its twin.
 func (e *entra) credential(tenant string) (*credential, error) {
+	c, err := newCredential(e.name, e.source(tenant), e.options, e.cache, e.logger)
+	if err != nil {
+		return nil, err
+	}
+	c.tenant, c.inTenant = tenant, e.inTenant
+	c.separateCAE(e.cache)
+	return c, nil
+}
+
+func (e *entra) source(tenant string) *source {
 	path := "oauth2/v2.0/token"
 	if strings.EqualFold(tenant, tenantADFS) {
 		path = "oauth2/token" // "AD FS OpenID Connect/OAuth flows and application scenarios"
 	}
 	tokenURL := e.authority.JoinPath(tenant, path).String()
 	endpoint := fmt.Sprintf("entra %s %q", e.authority.JoinPath(strings.ToLower(tenant)), strings.ToLower(e.clientID))
+	if e.proxy != nil {
+		endpoint += " through " + e.proxy.identity
+	}
 	s := &source{
 		name:        "Entra",
 		host:        e.authority.Host,
@@ -63,18 +77,15 @@ func (e *entra) credential(tenant string) (*credential, error) {
 		request:     func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
 		explain:     func(a answer) verdict { return e.explain(a, tenant) },
 	}
+	if e.proxy != nil {
+		s.host, s.transport = "the token proxy "+e.proxy.url.Host, e.proxy.transport
+	}
 	if e.proof.parameter == assertionParameter && !e.proof.signed {
 		s.again = func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error) {
 			return e.withNewAssertion(ctx, tokenURL, a, sent, got)
 		}
 	}
-	c, err := newCredential(e.name, s, e.options, e.cache, e.logger)
-	if err != nil {
-		return nil, err
-	}
-	c.tenant, c.inTenant = tenant, e.inTenant
-	c.separateCAE(e.cache)
-	return c, nil
+	return s
 }
 
 // entraRetry follows "Microsoft Entra authentication and authorization error codes": 429, server errors and
@@ -224,6 +235,11 @@ func (e *entra) explain(a answer, tenant string) verdict {
 		if e.proof.signed {
 			return verdict{reason: ReasonRejectedCredential, advice: "the certificate is not registered for the application, or has expired; " +
 				"register its public part under Certificates & secrets, or correct AZURE_CLIENT_CERTIFICATE_PATH or the certificate in the code"}
+		}
+	case 700211, 700212:
+		if e.name == nameWorkloadIdentity && e.proxy == nil && os.Getenv(tokenProxyVariable) != "" {
+			return verdict{reason: ReasonRejectedCredential, advice: "the pod has an AKS identity binding, whose assertions go to the token proxy only; " +
+				"set EnableAzureProxy in the options of a WorkloadIdentityCredential"}
 		}
 	case 700016:
 		return verdict{reason: ReasonIdentityNotFound,

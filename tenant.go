@@ -20,7 +20,8 @@ type entraConfig struct {
 	options  azcore.ClientOptions
 	tenantID string // where a request names none
 	clientID string
-	allowed  []string // other tenants
+	allowed  []string    // other tenants
+	proxy    *tokenProxy // that requests go to instead; nil: none
 	cache    *TokenCache
 	logger   *slog.Logger
 }

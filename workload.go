@@ -33,6 +33,11 @@ type WorkloadIdentityCredentialOptions struct {
 	ClientID string
 	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
 	DisableInstanceDiscovery bool
+	// EnableAzureProxy sends requests to the token proxy of AKS's identity bindings, a preview feature, where the pod has one: the
+	// address in AZURE_KUBERNETES_TOKEN_PROXY, verified for the name in AZURE_KUBERNETES_SNI_NAME with the certificates in
+	// AZURE_KUBERNETES_CA_FILE, which is read for each request, or AZURE_KUBERNETES_CA_DATA. A Transport in the ClientOptions has
+	// no effect then. Zero means straight to Entra, which refuses the token of such a pod. No chain enables it.
+	EnableAzureProxy bool
 	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
 	Logger *slog.Logger
 	// TenantID is the tenant's ID or a domain name of it. Zero means the value of AZURE_TENANT_ID.
@@ -52,8 +57,8 @@ type WorkloadIdentityCredential struct {
 
 var _ azcore.TokenCredential = (*WorkloadIdentityCredential)(nil)
 
-// NewWorkloadIdentityCredential makes a credential for the identity of a pod. Pass nil for defaults. It neither sends
-// nor reads anything. Where no token file is named, the error is a *CredentialUnavailableError; any other error says what
+// NewWorkloadIdentityCredential makes a credential for the identity of a pod. Pass nil for defaults. It sends nothing,
+// and reads nothing but, with EnableAzureProxy, the certificates that the proxy is trusted by. Where no token file is named, the error is a *CredentialUnavailableError; any other error says what
 // is missing or wrong.
 func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (*WorkloadIdentityCredential, error) {
 	var o WorkloadIdentityCredentialOptions
@@ -67,9 +72,10 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 	if path == "" {
 		return nil, notConfigured(nameWorkloadIdentity, named+" is not set")
 	}
-	clientID, tenantID := cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID"))
+	config := entraConfig{options: o.ClientOptions, tenantID: cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID")),
+		clientID: cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}
 	var missing []string
-	for _, v := range []struct{ value, option, variable string }{{clientID, "ClientID", "AZURE_CLIENT_ID"}, {tenantID, "TenantID", "AZURE_TENANT_ID"}} {
+	for _, v := range []struct{ value, option, variable string }{{config.clientID, "ClientID", "AZURE_CLIENT_ID"}, {config.tenantID, "TenantID", "AZURE_TENANT_ID"}} {
 		if v.value == "" && path == o.TokenFilePath {
 			missing = append(missing, v.option+" or "+v.variable)
 		} else if v.value == "" {
@@ -79,8 +85,13 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 	if len(missing) > 0 {
 		return nil, errors.New(nameWorkloadIdentity + ": " + named + " is set, but not " + strings.Join(missing, " and "))
 	}
-	c, err := newEntraCredential(nameWorkloadIdentity, entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
-		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, fileProof(named, path))
+	if o.EnableAzureProxy {
+		var err error
+		if config.proxy, err = newTokenProxy(); err != nil {
+			return nil, fmt.Errorf("%s: %w", nameWorkloadIdentity, err)
+		}
+	}
+	c, err := newEntraCredential(nameWorkloadIdentity, config, fileProof(named, path))
 	if err != nil {
 		return nil, err
 	}

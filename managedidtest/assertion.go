@@ -63,6 +63,8 @@ func (s *state) checkAssertion(a *Application, raw string, at realm, now time.Ti
 	switch {
 	case problem != nil:
 		return problem
+	case at.bound:
+		problem = checkBound(in)
 	case strings.Contains(in.Issuer, "://"):
 		problem = s.checkFederated(a, in)
 	default:

@@ -47,15 +47,25 @@ func newAuthority() *authority {
 
 // issue makes a certificate for loopback, and for further addresses and names.
 func (a *authority) issue(ip net.IP, names ...string) tls.Certificate {
-	key := newKey()
-	template := certificate(time.Now().UnixNano(), "localhost")
-	template.DNSNames = append([]string{"localhost"}, names...)
+	template := leafTemplate(append([]string{"localhost"}, names...)...)
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	if ip != nil && !ip.IsUnspecified() {
 		template.IPAddresses = append(template.IPAddresses, ip)
 	}
+	return a.sign(template)
+}
+
+// leafTemplate is the certificate of a server with these names.
+func leafTemplate(names ...string) *x509.Certificate {
+	template := certificate(time.Now().UnixNano(), names[0])
+	template.DNSNames = names
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	return template
+}
+
+func (a *authority) sign(template *x509.Certificate) tls.Certificate {
+	key := newKey()
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 	if err != nil {
 		panic("managedidtest: " + err.Error())

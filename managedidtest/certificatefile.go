@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -68,7 +69,7 @@ func (f *CertificateFile) Rotate() error {
 	pem.Encode(&content, &pem.Block{Type: "PRIVATE KEY", Bytes: private})
 	pem.Encode(&content, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 	f.register(fresh, nil) // before anybody can use it
-	if err := f.write(content.Bytes()); err != nil {
+	if err := replaceFile(f.Path, content.Bytes()); err != nil {
 		f.register(nil, fresh)
 		return err
 	}
@@ -77,14 +78,15 @@ func (f *CertificateFile) Rotate() error {
 	return nil
 }
 
-func (f *CertificateFile) write(content []byte) error {
-	fresh, err := os.CreateTemp(filepath.Dir(f.Path), ".certificate-*") // mode 0600
+// replaceFile changes what a file holds, all at once.
+func replaceFile(path string, content []byte) error {
+	fresh, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	_, err = fresh.Write(content)
 	if err = errors.Join(err, fresh.Close()); err == nil {
-		err = os.Rename(fresh.Name(), f.Path)
+		err = os.Rename(fresh.Name(), path)
 	}
 	if err != nil {
 		os.Remove(fresh.Name())
@@ -108,6 +110,6 @@ func (s *state) lastCertificateFile() string {
 
 func must(err error) {
 	if err != nil {
-		panic("managedidtest: " + err.Error())
+		panic("managedidtest: " + strings.TrimPrefix(err.Error(), "managedidtest: "))
 	}
 }

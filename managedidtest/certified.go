@@ -19,6 +19,7 @@ import (
 type realm struct {
 	host    string
 	tenants []string
+	bound   bool // it came through the token proxy
 }
 
 // checkCertified checks an assertion that is signed with a certificate's key: Microsoft's page "Microsoft identity platform

@@ -185,7 +185,7 @@ func TestRealm_regionalHostsHaveThePublicAudience(t *testing.T) {
 		{"127.0.0.1:1", "https://127.0.0.1:1/", false},
 		{"127.0.0.1:1", "https://127.0.0.1/t", false},
 	} {
-		require.Equal(t, tt.want, realm{tt.host, []string{"t"}}.isMeant(tt.audience), "%s %s", tt.host, tt.audience)
+		require.Equal(t, tt.want, realm{tt.host, []string{"t"}, false}.isMeant(tt.audience), "%s %s", tt.host, tt.audience)
 	}
 }
 

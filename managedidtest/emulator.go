@@ -103,14 +103,16 @@ type state struct {
 	tokens  tokenCache
 	keys    *arcKeys
 
-	revoked   atomic.Pointer[revocation] // the last; nil: there was none
-	refusal   func()                     // called after faults have changed; nil without sockets
-	listening bool                       // whether refusing is the listener's part, set before the first request
+	revoked   atomic.Pointer[revocation]            // the last; nil: there was none
+	refusal   func()                                // called after faults have changed; nil without sockets
+	newProxy  func(dir string) (*TokenProxy, error) // nil without sockets
+	listening bool                                  // whether refusing is the listener's part, set before the first request
 
 	mu        sync.Mutex // guards all below
 	secret    string
-	tokenFile string // the last one's path; zero: none was made
-	certFile  string // likewise
+	tokenFile string      // the last one's path; zero: none was made
+	certFile  string      // likewise
+	proxy     *TokenProxy // likewise
 
 	applications []Application // of which CertificateFile replaces the first's Certificates, and all else stays
 

@@ -31,6 +31,7 @@ const (
 	EntraSecret      Endpoint = "entra-secret"      // an application's client secret is in the environment
 	EntraCertificate Endpoint = "entra-certificate" // the path of an application's certificate is in the environment
 	Workload         Endpoint = "workload"          // a pod of Kubernetes with workload identity
+	IdentityBinding  Endpoint = "identity-binding"  // a pod of AKS whose requests go through a [TokenProxy]; only of a [Server]
 	AppService2017   Endpoint = "appservice-2017"   // an old app, with api-version 2017-09-01 only, whose expires_on is a date
 )
 

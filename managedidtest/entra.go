@@ -57,7 +57,7 @@ func (s *state) exchange(r *http.Request, form url.Values, now time.Time) (tenan
 		return "", c, unknownApplication(form.Get("client_id"), tenant)
 	}
 	c.AppID, c.ObjectID = app.ClientID, app.ObjectID
-	if c.Proof, problem = s.prove(app, form, realm{hostOf(r), []string{tenantOf(r), tenant}}, now); problem != nil {
+	if c.Proof, problem = s.prove(app, form, realm{hostOf(r), []string{tenantOf(r), tenant}, s.isBound(r)}, now); problem != nil {
 		return "", c, problem
 	}
 	c.Capabilities, problem = capabilities(form.Get("claims"))

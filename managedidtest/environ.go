@@ -1,8 +1,8 @@
 package managedidtest
 
 import (
+	"errors"
 	"os"
-	"slices"
 )
 
 // variables are those that identity libraries read to find a credential.
@@ -35,14 +35,14 @@ var variables = [...]string{
 }
 
 // Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML], [EntraSecret],
-// [EntraCertificate], [Workload] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
+// [EntraCertificate], [Workload], [IdentityBinding] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
 // empty value, which counts as unset, so that the environment of the machine does not matter. None means a host without a
 // token endpoint: all values are empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER, MSI_SECRET
 // and AZURE_CLIENT_SECRET are secrets.
 //
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
 // last [Emulator.NewTokenFile], empty if there was none, and AZURE_CLIENT_CERTIFICATE_PATH that of the last
-// [Emulator.NewCertificateFile].
+// [Emulator.NewCertificateFile]. The variables of an IdentityBinding are those of the last [Server.NewTokenProxy].
 func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	env := make(map[string]string, len(variables))
 	for _, name := range variables {
@@ -78,6 +78,9 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 		case Workload:
 			e.entraEnviron(env)
 			env["AZURE_FEDERATED_TOKEN_FILE"] = e.s.lastTokenFile()
+		case IdentityBinding:
+			e.entraEnviron(env)
+			e.s.bindingEnviron(env)
 		case Entra, Discovery, Keys:
 			panic("managedidtest: " + string(host) + " is no host; EntraSecret, EntraCertificate and Workload are")
 		}
@@ -91,9 +94,22 @@ func (e *Emulator) entraEnviron(env map[string]string) {
 	env["AZURE_TENANT_ID"] = e.s.options.TenantID
 }
 
+func (s *state) bindingEnviron(env map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	env["AZURE_AUTHORITY_HOST"] = "https://login.microsoftonline.com/" // as in the pod, since all requests go to the proxy
+	if p := s.proxy; p != nil {
+		env["AZURE_FEDERATED_TOKEN_FILE"] = p.TokenFile.Path
+		env["AZURE_KUBERNETES_CA_FILE"] = p.CAFile
+		env["AZURE_KUBERNETES_SNI_NAME"] = p.ServerName
+		env["AZURE_KUBERNETES_TOKEN_PROXY"] = p.URL
+	}
+}
+
 // Setenv sets the variables of [Emulator.Environ] for the rest of the test, and removes those that are empty there, since
 // some libraries take an empty variable for a set one. For [Workload] it makes a token file, and for [EntraCertificate] a
-// certificate file, in a directory of the test, unless the last one that was made is still there; for [Arc], the directory of
+// certificate file, in a directory of the test, unless the last one that was made is still there; for [IdentityBinding] a token proxy with
+// its files, unless there is one; for [Arc], the directory of
 // [Options].KeyDir. It panics where that can't be made. A *testing.T is such a t.
 func (e *Emulator) Setenv(t interface {
 	Helper()
@@ -101,18 +117,8 @@ func (e *Emulator) Setenv(t interface {
 	TempDir() string
 }, hosts ...Endpoint) {
 	t.Helper()
-	if slices.Contains(hosts, Workload) && !exists(e.s.lastTokenFile()) {
-		_, err := e.NewTokenFile(t.TempDir(), nil)
-		must(err)
-	}
-	if slices.Contains(hosts, EntraCertificate) && !exists(e.s.lastCertificateFile()) {
-		_, err := e.NewCertificateFile(t.TempDir())
-		must(err)
-	}
-	if slices.Contains(hosts, Arc) {
-		if err := e.MakeKeyDir(); err != nil {
-			panic(err.Error())
-		}
+	for _, host := range hosts {
+		must(e.makeFiles(host, t.TempDir))
 	}
 	for name, value := range e.Environ(hosts...) {
 		t.Setenv(name, value) // restores the old value after the test, also if there was none
@@ -120,6 +126,24 @@ func (e *Emulator) Setenv(t interface {
 			os.Unsetenv(name)
 		}
 	}
+}
+
+// makeFiles makes what the variables of a host name, unless the last that was made is still there.
+func (e *Emulator) makeFiles(host Endpoint, dir func() string) (err error) {
+	env := e.Environ(host)
+	switch {
+	case host == Workload && !exists(env["AZURE_FEDERATED_TOKEN_FILE"]):
+		_, err = e.NewTokenFile(dir(), nil)
+	case host == EntraCertificate && !exists(env["AZURE_CLIENT_CERTIFICATE_PATH"]):
+		_, err = e.NewCertificateFile(dir())
+	case host == IdentityBinding && e.s.newProxy == nil:
+		err = errors.New("an IdentityBinding takes a Server, since its clients use a transport of their own")
+	case host == IdentityBinding && !exists(env["AZURE_KUBERNETES_CA_FILE"]):
+		_, err = e.s.newProxy(dir())
+	case host == Arc:
+		err = e.MakeKeyDir()
+	}
+	return err
 }
 
 func exists(path string) bool {

@@ -52,7 +52,7 @@ type fault struct {
 // host. On a [Server], when Inject returns, connections are refused that shall be.
 func (e *Emulator) Inject(f Fault) {
 	switch f.Endpoint {
-	case EntraSecret, Workload:
+	case EntraSecret, EntraCertificate, Workload, IdentityBinding:
 		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; Entra is")
 	case AppService2017:
 		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; AppService is")

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,10 @@ type serving struct {
 
 // update makes the listeners follow the faults in force.
 func (h *host) update() {
-	for _, p := range h.ports {
+	h.mu.Lock()
+	ports := slices.Clone(h.ports)
+	h.mu.Unlock()
+	for _, p := range ports {
 		h.updatePort(p)
 	}
 }

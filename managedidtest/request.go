@@ -15,6 +15,7 @@ type Request struct {
 	Time     time.Time // of arrival
 	Endpoint Endpoint  // zero: a path that is not emulated
 	Method   string
+	Host     string // as the client named it
 	Path     string
 	Query    url.Values
 	Header   http.Header `json:"-"` // as received, with the secret if one was sent

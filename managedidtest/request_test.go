@@ -29,11 +29,11 @@ func TestRequests_logEverything(t *testing.T) {
 		send(t, e, app)
 		send(t, e, newGet(t, e, ""))
 		want := []Request{
-			{Time: begin, Endpoint: IMDS, Method: "GET", Path: "/metadata/identity/oauth2/token", Query: imds.URL.Query(),
+			{Time: begin, Endpoint: IMDS, Method: "GET", Host: "169.254.169.254", Path: "/metadata/identity/oauth2/token", Query: imds.URL.Query(),
 				Header: imds.Header, Resource: vault, Identity: client, Status: 200},
-			{Time: begin.Add(time.Second), Endpoint: AppService, Method: "GET", Path: "/msi/token", Query: app.URL.Query(),
+			{Time: begin.Add(time.Second), Endpoint: AppService, Method: "GET", Host: "169.254.169.254", Path: "/msi/token", Query: app.URL.Query(),
 				Header: app.Header, Resource: vault, Status: 500, Fault: true},
-			{Time: begin.Add(time.Second), Method: "GET", Path: "/", Query: url.Values{"resource": {vault}}, Header: http.Header{}, Resource: vault, Status: 404},
+			{Time: begin.Add(time.Second), Method: "GET", Host: "169.254.169.254", Path: "/", Query: url.Values{"resource": {vault}}, Header: http.Header{}, Resource: vault, Status: 404},
 		}
 		require.Equal(t, want, e.Requests())
 		require.Equal(t, want, seen)

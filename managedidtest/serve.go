@@ -142,7 +142,7 @@ func readForm(r *http.Request) url.Values {
 func (s *state) begin(r *http.Request, at Endpoint, form url.Values) *turn {
 	query := r.URL.Query()
 	t := &turn{request: r, endpoint: at, form: form, entry: &Request{
-		Endpoint: at, Method: r.Method, Path: r.URL.Path,
+		Endpoint: at, Method: r.Method, Host: hostOf(r), Path: r.URL.Path,
 		Query: query, Header: r.Header.Clone(), Form: clone(form), Resource: requested(query, form),
 	}}
 	s.mu.Lock()

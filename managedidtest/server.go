@@ -2,6 +2,7 @@ package managedidtest
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,7 +68,9 @@ func Listen(o *Options) (*Server, error) {
 	config := &tls.Config{Certificates: []tls.Certificate{h.authority.issue(at.IP, authorityHosts...)}}
 	h.open(metadata, nil)
 	h.open(entra, config)
-	return &Server{Emulator: e, host: h}, nil
+	s := &Server{Emulator: e, host: h}
+	e.s.newProxy = s.NewTokenProxy
+	return s, nil
 }
 
 // listenClear listens at the address; where that leaves the port open, not at Arc's, at which IMDS's path is Arc's.
@@ -78,6 +81,17 @@ func listenClear(addr string) (net.Listener, error) {
 	}
 	defer l.Close()
 	return net.Listen("tcp", addr)
+}
+
+// add opens a further address over TLS.
+func (h *host) add(l net.Listener, config *tls.Config) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errors.New("managedidtest: the server is closed")
+	}
+	h.open(l, config)
+	return nil
 }
 
 func (h *host) open(l net.Listener, config *tls.Config) {

@@ -44,6 +44,17 @@ type TokenFileOptions struct {
 // make symbolic links. [Emulator.Environ] of a Workload names the last one that was made. Nobody rotates it unasked, and
 // nobody removes it.
 func (e *Emulator) NewTokenFile(dir string, o *TokenFileOptions) (*TokenFile, error) {
+	f, err := makeTokenFile(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	e.s.tokenFile = f.Path
+	return f, nil
+}
+
+func makeTokenFile(dir string, o *TokenFileOptions) (*TokenFile, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -57,13 +68,7 @@ func (e *Emulator) NewTokenFile(dir string, o *TokenFileOptions) (*TokenFile, er
 	if f.options.Lifetime == 0 {
 		f.options.Lifetime = time.Hour
 	}
-	if err := f.Rotate(); err != nil {
-		return nil, err
-	}
-	e.s.mu.Lock()
-	defer e.s.mu.Unlock()
-	e.s.tokenFile = f.Path
-	return f, nil
+	return f, f.Rotate()
 }
 
 // Rotate puts a new token in the place of the old one, all at once, as kubelet does.
