@@ -53,6 +53,31 @@ func ExampleNewManagedIdentityCredential() {
 	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
 }
 
+// A pod of AKS with an identity binding, here beside an emulator of its cluster.
+func ExampleNewWorkloadIdentityCredential_identityBinding() {
+	cluster := managedidtest.NewServer(nil)
+	defer cluster.Close()
+	dir, err := os.MkdirTemp("", "pod")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if _, err := cluster.NewTokenProxy(dir); err != nil {
+		panic(err)
+	}
+	for name, value := range cluster.Environ(managedidtest.IdentityBinding) { // on AKS the webhook has set them
+		defer os.Setenv(name, os.Getenv(name))
+		os.Setenv(name, value)
+	}
+	cred, err := managedid.NewWorkloadIdentityCredential(&managedid.WorkloadIdentityCredentialOptions{EnableAzureProxy: true})
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	fmt.Println(cluster.Requests()[0].Host, cluster.Requests()[0].Status, err)
+	// Output: login.microsoftonline.com 200 <nil>
+}
+
 // A pod with workload identity, here beside an emulator that takes the place of Entra and the cluster.
 func ExampleNewWorkloadIdentityCredential() {
 	entra := managedidtest.New(nil)
