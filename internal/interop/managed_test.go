@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -11,59 +12,89 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-var user = managedidtest.Identity{ClientID: "0b4ff0a1-0000-4000-8000-00000000000c", ObjectID: "0b4ff0a1-0000-4000-8000-00000000000b",
-	ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"}
+// host is an environment with a managed identity endpoint.
+type host struct {
+	managedidtest.Endpoint
+	request   string    // method and path
+	selectors [4]string // parameters by kind of identity; "" where libraries refuse the kind
+}
 
-// Each row has a resource of its own, since the library caches tokens for the process by identity and resource.
-func TestAzidentity_managedIdentity(t *testing.T) {
-	for _, row := range []struct {
-		name    string
-		host    managedidtest.Endpoint
-		id      azidentity.ManagedIDKind
-		request string
-		user    bool // the token is the user-assigned identity's
-	}{
-		{"system-assigned", managedidtest.AppService, nil, "GET /msi/token", false},
-		{"client ID", managedidtest.AppService, azidentity.ClientID(user.ClientID), "GET /msi/token client_id=" + user.ClientID, true},
-		{"object ID", managedidtest.AppService, azidentity.ObjectID(user.ObjectID), "GET /msi/token object_id=" + user.ObjectID, true},
-		{"resource ID", managedidtest.AppService, azidentity.ResourceID(user.ResourceID), "GET /msi/token mi_res_id=" + user.ResourceID, true},
-		{"the user", managedidtest.CloudShell, nil, "POST /oauth2/token", false},
-		{"the default", managedidtest.AzureML, nil, "GET /msi/auth", false},
-		{"client ID", managedidtest.AzureML, azidentity.ClientID(user.ClientID), "GET /msi/auth clientid=" + user.ClientID, true},
-	} {
-		for _, sockets := range []bool{true, false} {
-			name := row.name + " at " + string(row.host)
-			if !sockets {
-				name += ", without sockets"
+var (
+	imds = host{managedidtest.IMDS, "GET /metadata/identity/oauth2/token", [4]string{"-", "client_id", "object_id", "msi_res_id"}}
+	arc  = host{managedidtest.Arc, "GET /arc/metadata/identity/oauth2/token", imds.selectors}
+
+	hosts = []host{
+		{managedidtest.AppService, "GET /msi/token", [4]string{"-", "client_id", "object_id", "mi_res_id"}},
+		{managedidtest.CloudShell, "POST /oauth2/token", [4]string{"-"}},
+		{managedidtest.AzureML, "GET /msi/auth", [4]string{"-", "clientid"}},
+	}
+)
+
+// check has each library get a token for each kind of identity. environ sets the host's variables; a nil via is the
+// library's own client.
+func (h host) check(t *testing.T, s *managedidtest.Server, em *managedidtest.Emulator, via *http.Client) {
+	t.Helper()
+	for _, c := range clients {
+		for kind, selector := range h.selectors {
+			t.Run(c.name+" "+kinds[kind], func(t *testing.T) {
+				get, err := c.new(kind, via)
+				if selector == "" {
+					require.Error(t, err)
+					return
+				}
+				require.NoError(t, err)
+				resource, before := "https://"+t.Name(), len(em.Requests()) // of its own, since libraries cache for the process
+				token, expires, err := get(t.Context(), resource)
+				require.NoError(t, err)
+				sent := em.Requests()[before:]
+				claims, err := managedidtest.VerifyToken(t.Context(), s.Client(), s.JWKSURL(), token, resource)
+				require.NoError(t, err)
+				require.Equal(t, claims.Expires.Unix(), expires.Unix())
+				require.Equal(t, kind != system, claims.ObjectID == user.ObjectID)
+				h.checkSent(t, sent, kind, resource, claims.ClientID)
+			})
+		}
+	}
+}
+
+// checkSent looks at the log: for Azure Arc at both legs.
+func (h host) checkSent(t *testing.T, sent []managedidtest.Request, kind int, resource, identity string) {
+	t.Helper()
+	last := len(sent) - 1
+	require.Equal(t, map[bool]int{true: 1, false: 0}[h.Endpoint == managedidtest.Arc], last)
+	require.Equal(t, identity, sent[last].Identity)
+	for i, r := range sent {
+		require.Equal(t, map[bool]int{true: 200, false: 401}[i == last], r.Status)
+		require.Equal(t, h.request, r.Method+" "+r.Path)
+		require.Equal(t, resource, r.Resource)
+		require.Equal(t, i == last && last > 0, r.Header.Get("Authorization") != "", "the key")
+		for other, selector := range h.selectors {
+			if other != system && selector != "" && !(h.Endpoint == managedidtest.AzureML && kind == system) {
+				require.Equal(t, map[bool]string{true: idOf(kind)}[other == kind], r.Query.Get(selector))
 			}
-			t.Run(name, func(t *testing.T) {
-				s := managedidtest.NewServer(&managedidtest.Options{UserAssigned: []managedidtest.Identity{user}})
+		}
+	}
+}
+
+func options() *managedidtest.Options {
+	return &managedidtest.Options{UserAssigned: []managedidtest.Identity{user}}
+}
+
+func TestManagedIdentity(t *testing.T) {
+	for _, h := range append(hosts, imds) {
+		for _, sockets := range []bool{true, false} {
+			if sockets && h == imds {
+				continue // whose address no variable changes for these libraries: see hosts_linux_test.go
+			}
+			t.Run(string(h.Endpoint)+map[bool]string{true: " over sockets", false: ""}[sockets], func(t *testing.T) {
+				s := managedidtest.NewServer(options())
 				t.Cleanup(s.Close)
-				s.Setenv(t, row.host)
-				var o azcore.ClientOptions
+				var via *http.Client
 				if !sockets {
-					o.Transport = s.Emulator
+					via = &http.Client{Transport: s.Emulator}
 				}
-				c, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: o, ID: row.id})
-				require.NoError(t, err)
-				resource := "https://" + t.Name()
-				got, err := c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{resource + "/.default"}})
-				require.NoError(t, err)
-				claims, err := managedidtest.VerifyToken(t.Context(), s.Client(), s.JWKSURL(), got.Token, resource)
-				require.NoError(t, err)
-				require.Equal(t, claims.Expires.Unix(), got.ExpiresOn.Unix())
-				require.Equal(t, row.user, claims.ObjectID == user.ObjectID)
-				r := s.Requests()[0]
-				require.Equal(t, claims.ClientID, r.Identity)
-				require.Equal(t, resource, r.Resource)
-				require.Equal(t, 200, r.Status)
-				sent := r.Method + " " + r.Path
-				for _, selector := range []string{"client_id", "clientid", "object_id", "mi_res_id", "msi_res_id"} {
-					if v := r.Query.Get(selector); v != "" && row.id != nil {
-						sent += " " + selector + "=" + v
-					}
-				}
-				require.Equal(t, row.request, sent)
+				s.Setenv(t, h.Endpoint)
+				h.check(t, s, s.Emulator, via)
 			})
 		}
 	}
