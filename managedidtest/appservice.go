@@ -64,7 +64,7 @@ func (s *state) appServiceIdentity(query url.Values) (id *Identity, problem stri
 	if query.Get("resource") == "" {
 		return nil, "The resource is missing."
 	}
-	id = s.system
+	id, _ = s.identities()
 	if selector != "" {
 		id = s.find(selector, query.Get(selector))
 	}

@@ -75,7 +75,7 @@ func (s *state) arcToken(selector string, query url.Values) answer {
 	if s.options.ArcIgnoresIDs {
 		selector = ""
 	}
-	id := s.system
+	id, _ := s.identities()
 	if selector != "" {
 		id = s.find(selector, query.Get(selector))
 	}

@@ -98,8 +98,6 @@ func (e Emulator) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s %s}", e.URL,
 // state is all that an Emulator keeps to itself.
 type state struct {
 	options Options
-	system  *Identity // nil: none
-	users   []Identity
 	tokens  tokenCache
 	keys    *arcKeys
 
@@ -109,6 +107,8 @@ type state struct {
 	listening bool                                  // whether refusing is the listener's part, set before the first request
 
 	mu        sync.Mutex // guards all below
+	system    *Identity  // immutable, as users are; nil: none
+	users     []Identity
 	secret    string
 	tokenFile string      // the last one's path; zero: none was made
 	certFile  string      // likewise
@@ -147,14 +147,18 @@ func (e *Emulator) TenantID() string { return e.s.options.TenantID }
 
 // SystemAssigned returns the system-assigned identity with all its IDs, or the zero Identity if there is none.
 func (e *Emulator) SystemAssigned() Identity {
-	if e.s.system == nil {
+	system, _ := e.s.identities()
+	if system == nil {
 		return Identity{}
 	}
-	return *e.s.system
+	return *system
 }
 
 // UserAssigned returns the user-assigned identities with all their IDs, in the order of [Options].
-func (e *Emulator) UserAssigned() []Identity { return slices.Clone(e.s.users) }
+func (e *Emulator) UserAssigned() []Identity {
+	_, users := e.s.identities()
+	return slices.Clone(users)
+}
 
 // Applications returns the applications with all their values, in the order of [Options].
 func (e *Emulator) Applications() []Application {

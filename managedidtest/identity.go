@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -63,15 +64,40 @@ func (id *Identity) has(selector, value string) bool {
 
 // find returns the identity that the selector names, nil if there is none.
 func (s *state) find(selector, value string) *Identity {
-	if s.system != nil && s.system.has(selector, value) {
-		return s.system
+	system, users := s.identities()
+	if system != nil && system.has(selector, value) {
+		return system
 	}
-	for i := range s.users {
-		if s.users[i].has(selector, value) {
-			return &s.users[i]
+	for i := range users {
+		if users[i].has(selector, value) {
+			return &users[i]
 		}
 	}
 	return nil
+}
+
+// identities returns those that the host has: the system-assigned one, nil if there is none, and the others.
+func (s *state) identities() (system *Identity, users []Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.system, s.users
+}
+
+// RemoveIdentity takes the identity with the client ID away from the host, as an administrator does. The endpoints no longer
+// know it from then on; APIs take its tokens until they expire, as Azure's do. It panics if the host has no such identity.
+func (e *Emulator) RemoveIdentity(clientID string) {
+	s := e.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.system != nil && s.system.has("client_id", clientID) {
+		s.system = nil
+		return
+	}
+	i := slices.IndexFunc(s.users, func(id Identity) bool { return id.has("client_id", clientID) })
+	if i < 0 {
+		panic("managedidtest: the host has no identity with this client ID")
+	}
+	s.users = slices.Delete(slices.Clone(s.users), i, i+1) // readers have the old one
 }
 
 // stableGUID makes a GUID of version 5's form from a name.

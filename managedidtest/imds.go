@@ -69,14 +69,15 @@ func (s *state) imds(r *http.Request) answer {
 // imdsIdentity returns the identity that answers. Without a selector it is the system-assigned one, or else the only
 // user-assigned one.
 func (s *state) imdsIdentity(selector, value string) (id *Identity, problem string) {
+	system, users := s.identities()
 	switch {
 	case selector != "":
 		id = s.find(selector, value)
-	case s.system != nil:
-		id = s.system
-	case len(s.users) == 1:
-		id = &s.users[0]
-	case len(s.users) > 1:
+	case system != nil:
+		id = system
+	case len(users) == 1:
+		id = &users[0]
+	case len(users) > 1:
 		return nil, "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"
 	}
 	return id, "Identity not found"

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -28,17 +30,29 @@ func (e *Emulator) Resource(audience string, next http.Handler) *Resource {
 }
 
 // NewResource starts a [Resource] as an HTTPS server on loopback for [Server.Client]. It fetches the keys from JWKSURL
-// when it meets a new one, and answers 503 if they cannot be had. [Server.Close] closes it.
+// when it meets a new one, and answers 503 if they cannot be had. Its certificate is also for the audience's host and names
+// in it, so that a test can map these to it. [Server.Close] closes it.
 func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
 	r := s.Resource(audience, next)
 	r.keys = &keySet{client: s.host.client, url: s.JWKSURL()}
 	srv := httptest.NewUnstartedServer(r)
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue(nil)}}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{s.host.authority.issue(nil, namesIn(audience)...)}}
 	srv.StartTLS()
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
 	s.host.resources = append(s.host.resources, srv)
 	return srv
+}
+
+var isHostName = regexp.MustCompile(`^[0-9A-Za-z.-]+$`).MatchString
+
+// namesIn returns the host of an https audience, and those in it.
+func namesIn(audience string) []string {
+	u, err := url.Parse(audience)
+	if err != nil || u.Scheme != "https" || !isHostName(u.Hostname()) {
+		return nil
+	}
+	return []string{u.Hostname(), "*." + u.Hostname()}
 }
 
 // Do answers a request without sockets, whatever its host.
@@ -100,7 +114,12 @@ func (a *Resource) refuse(w http.ResponseWriter, status int, params, message str
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
-	writeJSON(w, status, map[string]any{"error": map[string]string{"code": http.StatusText(status), "message": message}})
+	writeJSON(w, status, azureError(http.StatusText(status), message))
+}
+
+// azureError is the form that Azure's services give their errors.
+func azureError(code, message string) any {
+	return map[string]any{"error": map[string]string{"code": code, "message": message}}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

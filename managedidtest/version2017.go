@@ -50,10 +50,11 @@ func azureMLNotFound() answer {
 // defaultIdentity is whom DEFAULT_IDENTITY_CLIENT_ID names: nil if there is no identity. A compute has either a
 // system-assigned one or others.
 func (s *state) defaultIdentity() *Identity {
-	if s.system == nil && len(s.users) > 0 {
-		return &s.users[0]
+	system, users := s.identities()
+	if system == nil && len(users) > 0 {
+		return &users[0]
 	}
-	return s.system
+	return system
 }
 
 // appService2017Token is App Service's answer, as in the page of that time.
@@ -106,7 +107,7 @@ func (s *state) ask2017(r *http.Request, of Endpoint) (id *Identity, resource st
 	if problem := problem2017(query); problem != "" {
 		return nil, "", statusError(of, problem)
 	}
-	id = s.system
+	id, _ = s.identities()
 	if of == AzureML {
 		id, refused = s.defaultIdentity(), azureMLNotFound()
 	} else {
