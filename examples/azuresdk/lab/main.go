@@ -18,7 +18,12 @@ import (
 )
 
 // examples are the programs, and what each needs.
-var examples = map[string][]func(*lab.Lab) error{}
+var examples = map[string][]func(*lab.Lab) error{
+	"blob":      {(*lab.Lab).Blob},
+	"keyvault":  {(*lab.Lab).KeyVault},
+	"rest":      {(*lab.Lab).REST},
+	"federated": {(*lab.Lab).Federated},
+}
 
 func main() {
 	log.SetFlags(0)

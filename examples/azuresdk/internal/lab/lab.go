@@ -32,14 +32,15 @@ type Lab struct {
 	stops []func() error // called by Close, the last first
 }
 
-// Start starts the emulator and the proxy. Nil options make a host with a system-assigned identity and a user-assigned one.
+// Start starts the emulator and the proxy. Nil options make a host with a system-assigned identity and a user-assigned one,
+// which an application trusts.
 // The caller should call Close when finished.
 func Start(o *managedidtest.Options) (*Lab, error) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
 		return nil, errors.New("lab: Go reads SSL_CERT_FILE on neither Windows nor macOS; run it on Linux, in a container if need be")
 	}
 	if o == nil {
-		o = &managedidtest.Options{UserAssigned: make([]managedidtest.Identity, 1)}
+		o = host()
 	}
 	dir, err := os.MkdirTemp("", "lab-")
 	if err != nil {

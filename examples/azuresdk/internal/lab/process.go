@@ -22,10 +22,14 @@ const (
 // Run starts a server process that Close ends, by an interrupt, and returns when ready returns nil. Where the process ends
 // before that, or takes too long, the error has the last lines of its output.
 func (l *Lab) Run(ready func() error, name string, args ...string) error {
+	return l.run(ready, os.Environ(), name, args...)
+}
+
+func (l *Lab) run(ready func() error, environ []string, name string, args ...string) error {
 	var out tail
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, &out, &out
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = l.dir, environ, &out, &out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopTime
 	if err := cmd.Start(); err != nil {

@@ -55,6 +55,15 @@ func (p *proxy) route(host, addr string) {
 	p.routes[strings.ToLower(host)] = addr
 }
 
+// leads returns the address of a host and port.
+func (p *proxy) leads(hostport string) (addr string, known bool) {
+	host, _, _ := net.SplitHostPort(hostport)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	addr, known = p.routes[strings.ToLower(host)]
+	return addr, known
+}
+
 // serve answers one connection's request.
 func (p *proxy) serve(client net.Conn) {
 	defer p.closing(client)()
@@ -63,10 +72,7 @@ func (p *proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	host, _, _ := net.SplitHostPort(r.Host)
-	p.mu.Lock()
-	addr, known := p.routes[strings.ToLower(host)]
-	p.mu.Unlock()
+	addr, known := p.leads(r.Host)
 	if r.Method != http.MethodConnect || !known {
 		fmt.Fprintf(client, "HTTP/1.1 403 The lab knows no such host\r\nContent-Length: 0\r\n\r\n")
 		return

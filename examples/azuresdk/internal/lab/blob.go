@@ -1,0 +1,128 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+)
+
+// Blob starts Azurite and uploads a blob. The account's key is random, and in this process and Azurite's alone.
+func (l *Lab) Blob() error {
+	program, err := azurite()
+	if err != nil {
+		return err
+	}
+	const account, container, name = "labaccount", "greetings", "hello.txt"
+	host := account + ".blob.core.windows.net"
+	cert, key, err := l.Certificate(host)
+	if err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	var secret [64]byte
+	rand.Read(secret[:])
+	shared, err := azblob.NewSharedKeyCredential(account, base64.StdEncoding.EncodeToString(secret[:]))
+	if err != nil {
+		return err
+	}
+	client, err := azblob.NewClientWithSharedKeyCredential("https://"+host, shared, &azblob.ClientOptions{
+		ClientOptions: azcore.ClientOptions{Transport: l.client(), Retry: policy.RetryOptions{MaxRetries: -1}}})
+	if err != nil {
+		return err
+	}
+	l.Route(host, net.JoinHostPort("127.0.0.1", port))
+	ready := func() error {
+		_, err := client.CreateContainer(context.Background(), container, nil)
+		return err
+	}
+	environ := append(os.Environ(), "AZURITE_ACCOUNTS="+account+":"+base64.StdEncoding.EncodeToString(secret[:]))
+	// azblob's x-ms-version is newer than any that Azurite knows, hence skipApiVersionCheck.
+	if err := l.run(ready, environ, "node", program, "--blobHost", "127.0.0.1", "--blobPort", port, "--oauth", "basic", "--cert", cert, "--key", key,
+		"--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"); err != nil {
+		return err
+	}
+	if _, err := client.UploadBuffer(context.Background(), container, name, []byte("hello from a blob\n"), nil); err != nil {
+		return err
+	}
+	l.Setenv("AZURE_BLOB_URL", "https://"+host+"/"+container+"/"+name)
+	return nil
+}
+
+// azurite returns the path of Azurite's blob service, which it installs on first use.
+func azurite() (string, error) {
+	dir, err := source()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "npm")
+	program := filepath.Join(dir, "node_modules", "azurite", "dist", "src", "blob", "main.js")
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
+	for _, needed := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(needed); err != nil {
+			return "", &MissingError{needed + " is not installed; the blob service, Azurite, needs Node.js and npm: apt-get install nodejs npm"}
+		}
+	}
+	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("lab: npm ci in %s: %w: %s", dir, err, last(out))
+	}
+	return program, nil
+}
+
+// MissingError says which program isn't installed, and how to get it.
+type MissingError struct{ message string }
+
+func (e *MissingError) Error() string { return "lab: " + e.message }
+
+// client reaches the lab's services as an example's process does.
+func (l *Lab) client() *http.Client {
+	roots := x509.NewCertPool()
+	roots.AddCert(l.authority.certificate)
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			to, known := l.proxy.leads(addr)
+			if !known {
+				return nil, errors.New("lab: no route to " + addr)
+			}
+			return new(net.Dialer).DialContext(ctx, network, to)
+		},
+	}}
+}
+
+// freePort returns a port of 127.0.0.1 that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// last returns the last line of a program's output that isn't empty.
+func last(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
