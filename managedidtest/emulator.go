@@ -24,7 +24,7 @@
 //	options.Transport = em // or &http.Client{Transport: em}
 //
 // Faults are scripted with [Emulator.Inject]. Tokens are signed JWTs with made-up content: [VerifyToken] and
-// [Server.NewResource] check them as an API would; no real service accepts them.
+// [Server.NewResource] check them as an API would, as does [Server.NewKeyVault], which has secrets; no real service accepts them.
 package managedidtest
 
 import (

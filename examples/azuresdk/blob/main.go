@@ -32,8 +32,8 @@ func main() {
 	}
 	resp, err := client.DownloadStream(context.Background(), nil)
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
-		log.Fatalf("the storage account answers %d %s; is AZURE_BLOB_URL right, and has the identity the role Storage Blob Data Reader there?",
-			e.StatusCode, e.ErrorCode)
+		log.Fatalf("the storage account answers %d %s (AuthorizationPermissionMismatch: give the identity the role Storage Blob Data Reader; "+
+			"any other 401 or 403: the account belongs to another tenant or cloud; 404: mend AZURE_BLOB_URL)", e.StatusCode, e.ErrorCode)
 	} else if err != nil {
 		log.Fatal(err)
 	}

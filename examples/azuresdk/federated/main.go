@@ -43,8 +43,8 @@ func main() {
 	}
 	secret, err := client.GetSecret(context.Background(), os.Getenv("SECRET_NAME"), "", nil)
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
-		log.Fatalf("the vault answers %d %s; is SECRET_NAME right, and has the application the role Key Vault Secrets User there?",
-			e.StatusCode, e.ErrorCode)
+		log.Fatalf("the vault answers %d %s (401: it isn't in the tenant CUSTOMER_TENANT_ID; 403: give the application there the role "+
+			"Key Vault Secrets User; 404: mend SECRET_NAME)", e.StatusCode, e.ErrorCode)
 	} else if err != nil {
 		log.Fatal(err)
 	}

@@ -29,10 +29,10 @@ func main() {
 	}
 	secret, err := client.GetSecret(context.Background(), os.Getenv("SECRET_NAME"), "", nil) // "" is the latest version
 	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
-		log.Fatalf("the vault answers %d %s; is SECRET_NAME right, and has the identity the role Key Vault Secrets User there?",
-			e.StatusCode, e.ErrorCode)
+		log.Fatalf("the vault answers %d %s (401: it belongs to another tenant or cloud; 403: give the identity the role "+
+			"Key Vault Secrets User; 404: mend SECRET_NAME)", e.StatusCode, e.ErrorCode)
 	} else if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s has %d characters\n", secret.ID.Name(), len(*secret.Value)) // a program would use it, and never print it
+	fmt.Printf("%s has %d characters\n", secret.ID.Name(), len(*secret.Value)) // the value itself is nobody's to see
 }

@@ -51,7 +51,7 @@ func main() {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		log.Fatalf("the API answers %s; is API_SCOPE that of its registration, and has the identity the role that it asks for?", resp.Status)
+		log.Fatalf("the API answers %s (401: API_SCOPE isn't that of its registration; 403: give the identity the app role that it asks for)", resp.Status)
 	}
 	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
 		log.Fatal(err)

@@ -7,13 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -65,35 +61,6 @@ func (l *Lab) Blob() error {
 	return nil
 }
 
-// azurite returns the path of Azurite's blob service, which it installs on first use.
-func azurite() (string, error) {
-	dir, err := source()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(dir, "npm")
-	program := filepath.Join(dir, "node_modules", "azurite", "dist", "src", "blob", "main.js")
-	if _, err := os.Stat(program); err == nil {
-		return program, nil
-	}
-	for _, needed := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(needed); err != nil {
-			return "", &MissingError{needed + " is not installed; the blob service, Azurite, needs Node.js and npm: apt-get install nodejs npm"}
-		}
-	}
-	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("lab: npm ci in %s: %w: %s", dir, err, last(out))
-	}
-	return program, nil
-}
-
-// MissingError says which program isn't installed, and how to get it.
-type MissingError struct{ message string }
-
-func (e *MissingError) Error() string { return "lab: " + e.message }
-
 // client reaches the lab's services as an example's process does.
 func (l *Lab) client() *http.Client {
 	roots := x509.NewCertPool()
@@ -119,10 +86,4 @@ func freePort() (string, error) {
 	defer l.Close()
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	return port, err
-}
-
-// last returns the last line of a program's output that isn't empty.
-func last(out []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1]
 }

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	vaultHost  = "lab-vault.vault.azure.net"
-	secretName = "database-password"
+	vaultHost   = "lab-vault.vault.azure.net"
+	secretName  = "database-password"
+	secretValue = "made-up password"
 )
 
 // KeyVault starts a Key Vault in the identities' tenant, with one secret.
@@ -17,7 +18,7 @@ func (l *Lab) KeyVault() error {
 }
 
 func (l *Lab) vault(azure *managedidtest.Server, host string) error {
-	srv := azure.NewKeyVault(map[string]string{secretName: "made-up password"})
+	srv := azure.NewKeyVault(map[string]string{secretName: secretValue})
 	l.Setenv("AZURE_KEYVAULT_URL", "https://"+host)
 	l.Setenv("SECRET_NAME", secretName)
 	return l.lead(host, srv.URL)

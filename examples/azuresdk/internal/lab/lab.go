@@ -112,6 +112,12 @@ func (l *Lab) Setenv(name, value string) {
 	l.env[name] = value
 }
 
+func (l *Lab) getenv(name string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.env[name]
+}
+
 // Route has the proxy lead a host name to an address of loopback.
 func (l *Lab) Route(host, addr string) { l.proxy.route(host, addr) }
 
