@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// MissingError says which program isn't installed, and how to get it.
+// MissingError says what the machine lacks, and how to get it.
 type MissingError struct{ message string }
 
 func (e *MissingError) Error() string { return "lab: " + e.message }

@@ -32,10 +32,15 @@ var examples = []struct {
 		"is assigned to this host; assign it", "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one"},
 }
 
-// start starts a service, or skips the test where a program is missing, but not in CI.
+// start starts a service.
 func start(t *testing.T, l *Lab, service func(*Lab) error) {
 	t.Helper()
-	err := service(l)
+	skipWhereMissing(t, service(l))
+}
+
+// skipWhereMissing skips the test where the machine lacks something, but not in CI. It takes no other error.
+func skipWhereMissing(t *testing.T, err error) {
+	t.Helper()
 	if missing, ok := errors.AsType[*MissingError](err); ok && os.Getenv("CI") == "" {
 		t.Skip(missing)
 	}

@@ -37,7 +37,7 @@ type Lab struct {
 // The caller should call Close when finished.
 func Start(o *managedidtest.Options) (*Lab, error) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
-		return nil, errors.New("lab: Go reads SSL_CERT_FILE on neither Windows nor macOS; run it on Linux, in a container if need be")
+		return nil, &MissingError{"Go reads SSL_CERT_FILE on neither Windows nor macOS; run the lab on Linux, in a container if need be"}
 	}
 	if o == nil {
 		o = host()
