@@ -16,15 +16,45 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 )
 
+const (
+	storageAccount = "labaccount"
+	storageHost    = storageAccount + ".blob.core.windows.net"
+)
+
 // Blob starts Azurite and uploads a blob. The account's key is random, and in this process and Azurite's alone.
 func (l *Lab) Blob() error {
+	const container, name = "greetings", "hello.txt"
+	var secret [64]byte
+	rand.Read(secret[:])
+	key := base64.StdEncoding.EncodeToString(secret[:])
+	shared, err := azblob.NewSharedKeyCredential(storageAccount, key)
+	if err != nil {
+		return err
+	}
+	client, err := azblob.NewClientWithSharedKeyCredential("https://"+storageHost, shared, &azblob.ClientOptions{
+		ClientOptions: azcore.ClientOptions{Transport: l.client(), Retry: policy.RetryOptions{MaxRetries: -1}}})
+	if err != nil {
+		return err
+	}
+	ready := func() error {
+		_, err := client.CreateContainer(context.Background(), container, nil)
+		return err
+	}
+	if err := l.azurite(ready, key); err != nil {
+		return err
+	}
+	l.Setenv("AZURE_BLOB_URL", "https://"+storageHost+"/"+container+"/"+name)
+	_, err = client.UploadBuffer(context.Background(), container, name, []byte("hello from a blob\n"), nil)
+	return err
+}
+
+// azurite starts Azurite, whose account has the key.
+func (l *Lab) azurite(ready func() error, accountKey string) error {
 	program, err := azurite()
 	if err != nil {
 		return err
 	}
-	const account, container, name = "labaccount", "greetings", "hello.txt"
-	host := account + ".blob.core.windows.net"
-	cert, key, err := l.Certificate(host)
+	cert, key, err := l.Certificate(storageHost)
 	if err != nil {
 		return err
 	}
@@ -32,33 +62,11 @@ func (l *Lab) Blob() error {
 	if err != nil {
 		return err
 	}
-	var secret [64]byte
-	rand.Read(secret[:])
-	shared, err := azblob.NewSharedKeyCredential(account, base64.StdEncoding.EncodeToString(secret[:]))
-	if err != nil {
-		return err
-	}
-	client, err := azblob.NewClientWithSharedKeyCredential("https://"+host, shared, &azblob.ClientOptions{
-		ClientOptions: azcore.ClientOptions{Transport: l.client(), Retry: policy.RetryOptions{MaxRetries: -1}}})
-	if err != nil {
-		return err
-	}
-	l.Route(host, net.JoinHostPort("127.0.0.1", port))
-	ready := func() error {
-		_, err := client.CreateContainer(context.Background(), container, nil)
-		return err
-	}
-	environ := append(os.Environ(), "AZURITE_ACCOUNTS="+account+":"+base64.StdEncoding.EncodeToString(secret[:]))
+	l.Route(storageHost, net.JoinHostPort("127.0.0.1", port))
+	environ := append(os.Environ(), "AZURITE_ACCOUNTS="+storageAccount+":"+accountKey)
 	// azblob's x-ms-version is newer than any that Azurite knows, hence skipApiVersionCheck.
-	if err := l.run(ready, environ, "node", program, "--blobHost", "127.0.0.1", "--blobPort", port, "--oauth", "basic", "--cert", cert, "--key", key,
-		"--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"); err != nil {
-		return err
-	}
-	if _, err := client.UploadBuffer(context.Background(), container, name, []byte("hello from a blob\n"), nil); err != nil {
-		return err
-	}
-	l.Setenv("AZURE_BLOB_URL", "https://"+host+"/"+container+"/"+name)
-	return nil
+	return l.run(ready, environ, "node", program, "--blobHost", "127.0.0.1", "--blobPort", port, "--oauth", "basic", "--cert", cert, "--key", key,
+		"--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck")
 }
 
 // client reaches the lab's services as an example's process does.
