@@ -201,14 +201,15 @@ func TestDefault_managedIdentitysClientID(t *testing.T) {
 }
 
 func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
-	const unbuilt = "ManagedIdentityCredential: the environment is that of "
 	for _, row := range []struct {
 		name      string
 		variables []string
 		want      string
 	}{
 		{"Service Fabric", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=t"},
-			unbuilt + "Service Fabric, which this version doesn't support"},
+			"ManagedIdentityCredential: " + badThumbprint},
+		{"Service Fabric, a transport that can't be pinned", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=" + someThumbprint},
+			"ManagedIdentityCredential: Service Fabric: ClientOptions.Transport is not an *http.Client" + unpinnedAdvice},
 		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + needsGUID},
 		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + shellHasUser},
 		{"Azure Arc", []string{"IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},

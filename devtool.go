@@ -154,7 +154,7 @@ type cappedBuffer struct {
 func (b *cappedBuffer) Write(p []byte) (int, error) {
 	if b.content.Len()+len(p) > maxBody {
 		b.full()
-		return 0, tooLargeError{}
+		return 0, errTooLarge
 	}
 	return b.content.Write(p)
 }

@@ -35,7 +35,8 @@ const (
 	ReasonAmbiguousIdentity Reason = "ambiguous identity"
 	// ReasonInvalidScope: the scope is malformed, or its resource is unknown.
 	ReasonInvalidScope Reason = "invalid scope"
-	// ReasonRejectedCredential: the endpoint refused what proves the identity, for example a secret or its header.
+	// ReasonRejectedCredential: the endpoint refused what proves the identity, for example a secret or its header, or has itself
+	// another certificate than the host names.
 	ReasonRejectedCredential Reason = "rejected credential"
 	// ReasonMalformedAnswer: the endpoint answered with success but without a usable token, or asked for what it must not have.
 	ReasonMalformedAnswer Reason = "malformed answer"

@@ -118,6 +118,10 @@ func explain(t *testing.T, source string, rows []failure) {
 		t.Run(source+", "+row.name, func(t *testing.T) {
 			o := noRetries
 			o.Transport = transportFunc(func(r *http.Request) (*http.Response, error) { return respond(r, row.status, row.body), nil })
+			if source == string(SourceServiceFabric) {
+				o = inPolicy(o.Transport)
+				o.Retry = noRetries.Retry
+			}
 			began := time.Now()
 			err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o, ID: row.id}), vault).err
 			require.EqualError(t, err, "ManagedIdentityCredential: "+source+": "+row.want)

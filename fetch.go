@@ -46,7 +46,7 @@ type ask struct {
 	cae        bool   // the caller handles continuous access evaluation
 }
 
-// verdict is a source's explanation of a failed answer; also as an error of again and confirm.
+// verdict is a source's explanation of a failed answer; also as an error of again, confirm and transports.
 type verdict struct {
 	reason      Reason
 	advice      string // becomes the error's line, before the quoted answer
@@ -54,6 +54,9 @@ type verdict struct {
 }
 
 func (v verdict) Error() string { return v.advice }
+
+// NonRetriable keeps azcore's retry policy from repeating a try that a transport has given its verdict on.
+func (verdict) NonRetriable() {}
 
 // fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
 func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
@@ -159,8 +162,8 @@ func (c *credential) unanswered(ctx context.Context, err error, secrets ...strin
 	if !proven {
 		return absent(c.who, c.source, cause)
 	}
-	if _, ok := errors.AsType[tooLargeError](err); ok {
-		return &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + cause}
+	if v, ok := errors.AsType[verdict](err); ok {
+		return &AuthenticationFailedError{Reason: v.reason, message: c.who + ": " + v.advice}
 	}
 	return c.notReady(cause)
 }

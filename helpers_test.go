@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
@@ -23,6 +24,11 @@ func (f transportFunc) Do(r *http.Request) (*http.Response, error) { return f(r)
 type policyFunc func(*policy.Request) (*http.Response, error)
 
 func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
+
+// inPolicy are options for sources that take no transport of any kind: a policy answers in its place.
+func inPolicy(t policy.Transporter) azcore.ClientOptions {
+	return azcore.ClientOptions{PerRetryPolicies: []policy.Policy{policyFunc(func(r *policy.Request) (*http.Response, error) { return t.Do(r.Raw()) })}}
+}
 
 // respond makes an answer; header is name, value, name, value, …
 func respond(r *http.Request, status int, body string, header ...string) *http.Response {

@@ -32,10 +32,11 @@ const (
 	SourceAzureML Source = "Azure ML"
 	// SourceCloudShell is the endpoint of Azure Cloud Shell. It takes no ID: its tokens are those of the signed-in user.
 	SourceCloudShell Source = "Cloud Shell"
+	// SourceServiceFabric is the endpoint of Service Fabric's nodes. It takes no ID: the cluster knows the application's
+	// identity. It is trusted by the certificate that IDENTITY_SERVER_THUMBPRINT names, and by no other, so that a Transport
+	// must be an *http.Client whose Transport is nil or an *http.Transport, without TLS dialing or verification of its own.
+	SourceServiceFabric Source = "Service Fabric"
 )
-
-// sourceServiceFabric is detected, so that its hosts get a clear error, but not built yet.
-const sourceServiceFabric Source = "Service Fabric"
 
 // ManagedIDKind is the ID of a user-assigned managed identity: a [ClientID], an [ObjectID] or a [ResourceID].
 type ManagedIDKind interface {
@@ -96,8 +97,9 @@ type ManagedIdentityCredentialOptions struct {
 }
 
 // ManagedIdentityCredential gets tokens for the managed identity of the host. GetToken takes exactly one scope,
-// RESOURCE/.default or just RESOURCE; TenantID and EnableCAE have no effect, and Claims that the cached token wasn't asked
-// for with make a new request. It is safe for concurrent use.
+// RESOURCE/.default or just RESOURCE. TenantID has no effect. Claims that the cached token wasn't asked for with make a new
+// request, whatever they are: they are not sent. Service Fabric's endpoint is told which token they were about, so that it
+// doesn't give that again, and of EnableCAE; at others EnableCAE has no effect. It is safe for concurrent use.
 type ManagedIdentityCredential struct {
 	*credential
 }
@@ -148,8 +150,8 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 		s, err = azureMLSource(o.ID)
 	case SourceCloudShell:
 		s, err = cloudShellSource(o.ID)
-	case sourceServiceFabric:
-		return nil, fmt.Errorf("the environment is that of %s, which this version doesn't support", kind)
+	case SourceServiceFabric:
+		s, err = serviceFabricSource(o.ID)
 	default:
 		return nil, fmt.Errorf("unknown source %q", string(kind))
 	}
@@ -176,7 +178,7 @@ func detectSource() Source {
 	has := func(name string) bool { return os.Getenv(name) != "" }
 	switch endpoint, header := has("IDENTITY_ENDPOINT"), has("IDENTITY_HEADER"); {
 	case endpoint && header && has("IDENTITY_SERVER_THUMBPRINT"):
-		return sourceServiceFabric
+		return SourceServiceFabric
 	case endpoint && header:
 		return SourceAppService
 	case has("MSI_ENDPOINT") && has("MSI_SECRET"):

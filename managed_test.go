@@ -38,7 +38,7 @@ func appServiceEnvironment(tb testing.TB) {
 }
 
 func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
-	const endpoint, header, thumbprint = "IDENTITY_ENDPOINT=http://localhost/e", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=t"
+	const endpoint, header, thumbprint = "IDENTITY_ENDPOINT=https://localhost/e", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=" + someThumbprint
 	const msi, secret, imds = "MSI_ENDPOINT=http://localhost/m", "MSI_SECRET=s", "IMDS_ENDPOINT=http://localhost/i"
 	for _, row := range []struct {
 		name      string
@@ -46,8 +46,8 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 		want      Source
 	}{
 		{"nothing", nil, SourceIMDS},
-		{"row 1", []string{endpoint, header, thumbprint}, sourceServiceFabric},
-		{"row 1 before all others", []string{endpoint, header, thumbprint, msi, secret, imds}, sourceServiceFabric},
+		{"row 1", []string{endpoint, header, thumbprint}, SourceServiceFabric},
+		{"row 1 before all others", []string{endpoint, header, thumbprint, msi, secret, imds}, SourceServiceFabric},
 		{"row 2", []string{endpoint, header}, SourceAppService},
 		{"row 2 before all others: Container Apps has MSI_ENDPOINT too", []string{endpoint, header, msi}, SourceAppService},
 		{"row 2 before Azure ML and Arc", []string{endpoint, header, msi, secret, imds}, SourceAppService},
@@ -68,12 +68,8 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 			setenv(t, row.variables...)
 			require.Equal(t, row.want, detectSource())
 			c, err := NewManagedIdentityCredential(nil)
-			if row.want != sourceServiceFabric {
-				require.NoError(t, err)
-				require.Equal(t, string(row.want), c.source.name)
-				return
-			}
-			require.EqualError(t, err, "ManagedIdentityCredential: the environment is that of "+string(row.want)+", which this version doesn't support")
+			require.NoError(t, err)
+			require.Equal(t, string(row.want), c.source.name)
 		})
 	}
 }

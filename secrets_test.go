@@ -95,7 +95,7 @@ func init() {
 
 func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 	for name, s := range faults {
-		for _, source := range []Source{SourceIMDS, SourceAppService, SourceAzureML} {
+		for _, source := range []Source{SourceIMDS, SourceAppService, SourceAzureML, SourceServiceFabric} {
 			t.Run(name+" at "+string(source), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					out := &lockedBuffer{}
@@ -106,11 +106,19 @@ func TestSecrets_appearInNoErrorLogSpanOrPrintedValue(t *testing.T) {
 					t.Setenv("IDENTITY_HEADER", secretHeader)
 					t.Setenv("MSI_ENDPOINT", "http://localhost:1/msi/auth")
 					t.Setenv("MSI_SECRET", secretHeader)
+					if source == SourceServiceFabric {
+						t.Setenv("IDENTITY_ENDPOINT", "https://localhost:1/metadata/identity/oauth2/token")
+						t.Setenv("IDENTITY_SERVER_THUMBPRINT", someThumbprint)
+					}
 					options := azcore.ClientOptions{
 						Transport:       &fakeIMDS{script: s, began: time.Now()},
 						TracingProvider: recorder(out),
 						APIVersion:      "2000-01-01",
 						Logging:         policy.LogOptions{IncludeBody: true, AllowedHeaders: []string{"x-identity-header", "X-IDENTITY-HEADER", "secret"}},
+					}
+					if source == SourceServiceFabric { // takes no such transport
+						options.PerRetryPolicies = inPolicy(options.Transport).PerRetryPolicies
+						options.Transport = nil
 					}
 					logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 					cache := NewTokenCache(nil)

@@ -170,7 +170,7 @@ func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	}
 	defer resp.Body.Close()
 	if resp.ContentLength > maxBody {
-		return nil, newTransportError(tooLargeError{}, req)
+		return nil, newTransportError(errTooLarge, req)
 	}
 	body, err := readCapped(resp.Body)
 	if err != nil {
@@ -186,7 +186,7 @@ func readCapped(r io.Reader) ([]byte, error) {
 	for {
 		if len(body) == maxBody {
 			if n, _ := io.ReadFull(r, make([]byte, 1)); n > 0 {
-				return nil, tooLargeError{}
+				return nil, errTooLarge
 			}
 			return body, nil
 		}
@@ -203,7 +203,4 @@ func readCapped(r io.Reader) ([]byte, error) {
 	}
 }
 
-type tooLargeError struct{}
-
-func (tooLargeError) Error() string { return "the answer is larger than 1 MiB" }
-func (tooLargeError) NonRetriable() {}
+var errTooLarge = verdict{reason: ReasonMalformedAnswer, advice: "the answer is larger than 1 MiB"}

@@ -48,6 +48,8 @@ var wireTable = []wireRow{
 	{name: "azureml-nodefault", source: SourceAzureML, takes: "system client-id", environment: "MSI_ENDPOINT=http://127.0.0.1:46808/MSI/auth?y=1 MSI_SECRET=made-up"},
 	{name: "cloudshell", source: SourceCloudShell, takes: "system", environment: "MSI_ENDPOINT=http://localhost:50342/oauth2/token"},
 	{name: "arc", takes: everyID, credential: wireArc},
+	{name: "servicefabric", source: SourceServiceFabric, takes: "system",
+		environment: "IDENTITY_ENDPOINT=https://localhost:2377/metadata/identity/oauth2/token IDENTITY_HEADER=made-up IDENTITY_SERVER_THUMBPRINT=" + someThumbprint},
 	{name: "entra-secret", credential: wireSecret},
 	{name: "entra-assertion", credential: wireAssertion},
 	{name: "entra-callback", credential: wireCallback},
@@ -129,7 +131,7 @@ func TestWire_ofEachSourceAndIdentity(t *testing.T) {
 	require.ElementsMatch(t, files, there)
 }
 
-// send returns the requests for one token.
+// send returns the requests for one token. It meets them in a policy, since not every source takes any transport.
 func (row wireRow) send(t *testing.T, id ManagedIDKind) (sent string, err error) {
 	fake := &fakeIMDS{began: time.Now()}
 	o := azcore.ClientOptions{PerRetryPolicies: []policy.Policy{policyFunc(func(r *policy.Request) (*http.Response, error) {

@@ -172,7 +172,7 @@ func TestArc_isWhereItsClientsLook(t *testing.T) {
 		"http://localhost:40342/metadata/identity/oauth2/token":   Arc,
 		"http://127.0.0.1:40342/metadata/identity/oauth2/token/":  Arc,
 		"http://127.0.0.1:140342/metadata/identity/oauth2/token":  IMDS,
-		"https://127.0.0.1:40342/metadata/identity/oauth2/token":  "",
+		"https://127.0.0.1:40342/metadata/identity/oauth2/token":  ServiceFabric,
 		"http://localhost:40342/msi/token":                        AppService,
 		"https://127.0.0.1:9/arc/metadata/identity/oauth2/token/": "",
 	} {

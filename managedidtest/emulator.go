@@ -1,8 +1,8 @@
 // Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
 // net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
-// Apps, the agent of Azure Arc, those of Cloud Shell and of Azure ML, and Entra itself, which sells tokens to applications for
-// a client secret, for an assertion signed with a certificate's key, for the token of a service account, as in a pod of
-// Kubernetes with workload identity, or for a managed identity's.
+// Apps, the agent of Azure Arc, those of Cloud Shell, of Azure ML and of Service Fabric's nodes, and Entra itself, which sells
+// tokens to applications for a client secret, for an assertion signed with a certificate's key, for the token of a service
+// account, as in a pod of Kubernetes with workload identity, or for a managed identity's.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
@@ -100,6 +100,7 @@ type state struct {
 	options Options
 	tokens  tokenCache
 	keys    *arcKeys
+	node    fabricNode
 
 	revoked   atomic.Pointer[revocation]            // the last; nil: there was none
 	refusal   func()                                // called after faults have changed; nil without sockets
@@ -136,6 +137,7 @@ func New(o *Options) *Emulator {
 	}
 	s.users = userAssigned(s.options.UserAssigned)
 	s.keys = newArcKeys(s.options.KeyDir)
+	s.node = fabricNode{"https://localhost:2377", thumbprintOf([]byte("no certificate"))}
 	s.applications = applications(s.options.Applications)
 	s.options.OtherTenants = slices.Clone(s.options.OtherTenants)
 	s.tokens = newTokenCache(s.options.TenantID, s.options.TokenLifetime)

@@ -9,8 +9,8 @@ import (
 // Endpoint names one emulated endpoint. In a [Fault], zero means any of them.
 type Endpoint string
 
-// The endpoints and their paths. A trailing slash, and other case, is accepted in each. Entra's are there over TLS only, the
-// others without TLS only.
+// The endpoints and their paths. A trailing slash, and other case, is accepted in each. Entra's and ServiceFabric are there
+// over TLS only, the others without TLS only.
 const (
 	IMDS       Endpoint = "imds"       // /metadata/identity/oauth2/token
 	AppService Endpoint = "appservice" // /msi/token
@@ -19,6 +19,9 @@ const (
 	AzureML    Endpoint = "azureml"    // /msi/auth
 	Keys       Endpoint = "keys"       // /discovery/keys, the public keys of the tokens as a JSON Web Key Set
 	Entra      Endpoint = "entra"      // /{tenant}/oauth2/v2.0/token
+
+	// ServiceFabric is /metadata/identity/oauth2/token over TLS.
+	ServiceFabric Endpoint = "servicefabric"
 
 	// Discovery is /common/discovery/instance, /{tenant}/v2.0/.well-known/openid-configuration and
 	// /{tenant}/discovery/v2.0/keys, the same keys again.
@@ -36,7 +39,7 @@ const (
 )
 
 // secure reports whether the endpoint is there over TLS only.
-func (e Endpoint) secure() bool { return e == Entra || e == Discovery }
+func (e Endpoint) secure() bool { return e == Entra || e == Discovery || e == ServiceFabric }
 
 const (
 	imdsPath       = "metadata/identity/oauth2/token"
@@ -66,6 +69,8 @@ func endpointOf(r *http.Request, secure bool) Endpoint {
 		return Entra
 	case secure && (path == instancePath || ofTenant == openIDPath || ofTenant == tenantKeysPath):
 		return Discovery
+	case secure && path == imdsPath:
+		return ServiceFabric
 	case secure:
 		return ""
 	case path == arcRoot+"/"+imdsPath, path == imdsPath && strings.HasSuffix(hostOf(r), ":"+arcPort):

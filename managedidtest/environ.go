@@ -34,8 +34,8 @@ var variables = [...]string{
 	"MSI_SECRET",
 }
 
-// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML], [EntraSecret],
-// [EntraCertificate], [Workload], [IdentityBinding] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
+// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML],
+// [ServiceFabric], [EntraSecret], [EntraCertificate], [Workload], [IdentityBinding] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
 // empty value, which counts as unset, so that the environment of the machine does not matter. None means a host without a
 // token endpoint: all values are empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER, MSI_SECRET
 // and AZURE_CLIENT_SECRET are secrets.
@@ -43,6 +43,8 @@ var variables = [...]string{
 // AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
 // last [Emulator.NewTokenFile], empty if there was none, and AZURE_CLIENT_CERTIFICATE_PATH that of the last
 // [Emulator.NewCertificateFile]. The variables of an IdentityBinding are those of the last [Server.NewTokenProxy].
+// IDENTITY_SERVER_THUMBPRINT is that of a [Server]'s certificate. Without sockets it is made up: there a client of ServiceFabric
+// has to be given the emulator behind its check of certificates, such as in a policy.
 func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	env := make(map[string]string, len(variables))
 	for _, name := range variables {
@@ -66,6 +68,8 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 			if id := e.s.defaultIdentity(); id != nil {
 				env["DEFAULT_IDENTITY_CLIENT_ID"] = id.ClientID
 			}
+		case ServiceFabric:
+			e.s.fabricEnviron(env)
 		case AppService2017:
 			env["MSI_ENDPOINT"] = e.URL + "/" + appServicePath
 			env["MSI_SECRET"] = e.s.currentSecret()

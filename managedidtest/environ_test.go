@@ -34,6 +34,8 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 			"IDENTITY_ENDPOINT": "http://169.254.169.254/arc/metadata/identity/oauth2/token"}}},
 		{"Cloud Shell", []Endpoint{CloudShell}, []map[string]string{shell}},
 		{"Azure ML", []Endpoint{AzureML}, []map[string]string{ml}},
+		{"Service Fabric", []Endpoint{ServiceFabric}, []map[string]string{{"IDENTITY_ENDPOINT": "https://localhost:2377/metadata/identity/oauth2/token",
+			"IDENTITY_HEADER": e.s.secret, "IDENTITY_SERVER_THUMBPRINT": thumbprintOf([]byte("no certificate"))}}},
 		{"App Service in 2017", []Endpoint{AppService2017}, []map[string]string{oldApp}},
 		{"a secret", []Endpoint{EntraSecret}, []map[string]string{entra, secret}},
 		{"a pod", []Endpoint{Workload}, []map[string]string{entra, file}},

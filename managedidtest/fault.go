@@ -36,9 +36,9 @@ type Fault struct {
 	Reset bool
 
 	// Refused refuses connections. On a [Server] it holds for a whole address, the one that the Endpoint is at: that of
-	// AuthorityHost for Entra and Discovery, that of URL for any other, both for none. Established connections are closed
-	// too, Count and Delay are ignored, and the server listens again on the same address after For or ClearFaults. In
-	// [Emulator.Do] it is per request, by path. Refused connections are not logged.
+	// AuthorityHost for Entra, Discovery and ServiceFabric, that of URL for any other, both for none. Established connections
+	// are closed too, Count and Delay are ignored, and the server listens again on the same address after For or
+	// ClearFaults. In [Emulator.Do] it is per request, by path. Refused connections are not logged.
 	Refused bool
 }
 

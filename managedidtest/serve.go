@@ -39,8 +39,8 @@ type turn struct {
 	fault     *Fault // nil: none
 }
 
-// ServeHTTP answers a request to any of the endpoints: to Entra's if it came over TLS, to the others if it did not, also one
-// with an absolute-form target, as proxies get it; 404 to other paths. A Refused fault, which a handler cannot bring about,
+// ServeHTTP answers a request to any of the endpoints: to those that are there over TLS only if it came over TLS, to the
+// others if it did not, also one with an absolute-form target, as proxies get it; 404 to other paths. A Refused fault, which a handler cannot bring about,
 // resets the connection, unless the server is a [Server].
 func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := e.s.answer(r, r.TLS != nil)
@@ -72,7 +72,7 @@ func reset(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// Do answers a request without sockets, whatever its host; Entra's endpoints are those with the scheme https. It returns the
+// Do answers a request without sockets, whatever its host; a request over TLS is one with the scheme https. It returns the
 // errors of a connection for the faults that break one, and that of the request's context if it ends first. It follows no
 // redirect.
 func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
@@ -203,6 +203,8 @@ func (s *state) normal(t *turn) answer {
 		return s.cloudShell(t)
 	case AzureML:
 		return s.azureML(t.request)
+	case ServiceFabric:
+		return s.serviceFabric(t.request)
 	case Keys:
 		return jwks(t.request)
 	case Entra:

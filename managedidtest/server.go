@@ -65,7 +65,9 @@ func Listen(o *Options) (*Server, error) {
 	h.client = h.authority.client()
 	e.s.listening = true
 	e.s.refusal = h.update
-	config := &tls.Config{Certificates: []tls.Certificate{h.authority.issue(at.IP, authorityHosts...)}}
+	certificate := h.authority.issue(at.IP, authorityHosts...)
+	e.s.node = fabricNode{"https://" + reachable(entra.Addr()), thumbprintOf(certificate.Certificate[0])}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	h.open(metadata, nil)
 	h.open(entra, config)
 	s := &Server{Emulator: e, host: h}

@@ -27,7 +27,7 @@ func TestServer_servesEntraOverTLSOnly(t *testing.T) {
 		endpoint Endpoint
 		status   int // over its own scheme; over the other it is 404
 	}{
-		{"IMDS", newGet(t, srv.Emulator, IMDS), IMDS, 200},
+		{"Azure ML", newGet(t, srv.Emulator, AzureML), AzureML, 200},
 		{"App Service", newGet(t, srv.Emulator, AppService), AppService, 200},
 		{"keys", newGet(t, srv.Emulator, Keys), Keys, 200},
 		{"Entra", newExchange(t, srv.Emulator, "client_secret"), Entra, 401},
@@ -113,7 +113,8 @@ func TestServer_refusesAtTheEndpointsAddress(t *testing.T) {
 		at            Endpoint
 		clear, secure bool
 	}{
-		{IMDS, true, false}, {AppService, true, false}, {Keys, true, false}, {Entra, false, true}, {Discovery, false, true}, {"", true, true},
+		{IMDS, true, false}, {AppService, true, false}, {Keys, true, false}, {Entra, false, true}, {Discovery, false, true},
+		{ServiceFabric, false, true}, {"", true, true},
 	} {
 		srv.Inject(Fault{Endpoint: tt.at, Refused: true})
 		require.Equal(t, tt.clear, refuses(clear), tt.at)

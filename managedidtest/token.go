@@ -7,9 +7,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"math/big"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -24,6 +26,12 @@ type token struct {
 	notBefore, expires time.Time
 }
 
+// hash is what a client names a token by that an API has refused.
+func (t token) hash() string {
+	sum := sha256.Sum256([]byte(t.raw))
+	return hex.EncodeToString(sum[:])
+}
+
 // tokenCache issues tokens, and the same one again until it is due, as the platform does.
 type tokenCache struct {
 	tenant   string
@@ -34,8 +42,9 @@ type tokenCache struct {
 }
 
 type tokenKey struct {
-	identity Identity
-	resource string
+	identity     Identity
+	resource     string
+	capabilities string // of the client, in xms_cc's form
 }
 
 func newTokenCache(tenant string, lifetime time.Duration) tokenCache {
@@ -52,12 +61,20 @@ func newTokenCache(tenant string, lifetime time.Duration) tokenCache {
 
 // get returns a token that has at least ten minutes left, or half its life where that is shorter.
 func (c *tokenCache) get(id *Identity, resource string, now time.Time) token {
+	return c.getBut("", id, resource, "", now)
+}
+
+// getBut returns a token as get does, for a client with these capabilities, and other than the one with that hash.
+func (c *tokenCache) getBut(hash string, id *Identity, resource, capabilities string, now time.Time) token {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := tokenKey{*id, resource}
+	key := tokenKey{*id, resource, capabilities}
 	t, ok := c.tokens[key]
-	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) {
+	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) || t.hash() == hash {
 		of := claims{Audience: resource, AppID: id.ClientID, ObjectID: id.ObjectID, ResourceID: id.ResourceID}
+		if capabilities != "" {
+			of.Capabilities = strings.Split(strings.ToUpper(capabilities), ",")
+		}
 		if *id == cloudShellUser {
 			of.IDType = "user"
 		}
@@ -83,9 +100,8 @@ type claims struct {
 	Version    string `json:"ver"`
 	ResourceID string `json:"xms_mirid,omitempty"`
 
-	// Of an application's alone.
-	Proof        string   `json:"appidacr,omitempty"` // how the application proved itself: 1 a secret, 2 an assertion
-	Capabilities []string `json:"xms_cc,omitempty"`   // of the client, as it said itself
+	Proof        string   `json:"appidacr,omitempty"` // how an application proved itself: 1 a secret, 2 an assertion
+	Capabilities []string `json:"xms_cc,omitempty"`   // of the client, as it said itself to Entra or to Service Fabric
 }
 
 // issue makes a token of a tenant, for the audience and the identity in c.

@@ -22,6 +22,8 @@ in a mount namespace of its own:
   unshare -rm sh -c 'mount -t tmpfs none /var/opt && exec emulator -source arc -- COMMAND'
 A program that takes no variables but finds the agent itself asks port 40342: -listen 127.0.0.1:40342.
 
+With -source servicefabric that host is a node of a Service Fabric cluster, whose certificate is known by its thumbprint alone.
+
 With -source entra-secret, entra-certificate or workload that host gets its tokens from Entra, which the emulator then
 serves over TLS.
 SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
@@ -32,7 +34,7 @@ host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is
 
 var sources = []managedidtest.Endpoint{
 	managedidtest.IMDS, managedidtest.AppService, managedidtest.AppService2017, managedidtest.Arc, managedidtest.CloudShell,
-	managedidtest.AzureML, managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload,
+	managedidtest.AzureML, managedidtest.ServiceFabric, managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload,
 }
 
 // The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'

@@ -77,6 +77,7 @@ func TestEmulator(t *testing.T) {
 	t.Run("passes signals on", func(t *testing.T) { testSignal(t, program) })
 	t.Run("runs a command against Entra", func(t *testing.T) { testEntraCommand(t, program) })
 	t.Run("runs a command on a server with Azure Arc", func(t *testing.T) { testArcCommand(t, program) })
+	t.Run("runs a command on a node of Service Fabric", func(t *testing.T) { testServiceFabricCommand(t, program) })
 	t.Run("serves a pod", func(t *testing.T) { testPod(t, program) })
 	t.Run("serves", func(t *testing.T) { testServe(t, program) })
 	t.Run("writes a file", func(t *testing.T) { testFile(t, program) })
@@ -116,6 +117,25 @@ func testCommand(t *testing.T, program string) {
 	cmd.Env = append(os.Environ(), child+"=kill")
 	require.Equal(t, 137, code(cmd.Run()))
 	require.Equal(t, 127, code(exec.Command(program, "--", filepath.Join(t.TempDir(), "none")).Run()))
+}
+
+// testServiceFabricCommand runs the quickstart, which trusts the node by the thumbprint in the environment.
+func testServiceFabricCommand(t *testing.T, program string) {
+	quickstart := filepath.Join(t.TempDir(), "quickstart")
+	out, err := exec.Command("go", "build", "-o", quickstart, "../quickstart").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	cmd := exec.Command(program, "-source", "servicefabric", "--", quickstart, "-azure")
+	cmd.Env = append(os.Environ(), "IDENTITY_SERVER_THUMBPRINT=of the machine", "SSL_CERT_FILE=none")
+	var log strings.Builder
+	cmd.Stderr = &log
+	out, err = cmd.Output()
+	require.NoError(t, err, log.String())
+	require.Contains(t, string(out), "ManagedIdentityCredential")
+	require.Equal(t, 2, strings.Count(string(out), "from the endpoint"))
+	require.Equal(t, 2, strings.Count(string(out), "from the cache"))
+	for _, resource := range []string{"vault.azure.net", "storage.azure.com"} {
+		require.Regexp(t, `(?m)^\S+ GET /metadata/identity/oauth2/token resource=https://`+resource+` 200 identity=[0-9a-f-]{36}$`, log.String())
+	}
 }
 
 func testSignal(t *testing.T, program string) {
@@ -191,7 +211,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, entra-secret, entra-certificate or workload", []string{"-source", "entra"}},
+		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, servicefabric, entra-secret, entra-certificate or workload", []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},
