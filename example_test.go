@@ -74,8 +74,8 @@ func ExampleNewWorkloadIdentityCredential_identityBinding() {
 		panic(err)
 	}
 	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
-	fmt.Println(cluster.Requests()[0].Host, cluster.Requests()[0].Status, err)
-	// Output: login.microsoftonline.com 200 <nil>
+	fmt.Println(len(cluster.Requests()), err)
+	// Output: 1 <nil>
 }
 
 // A pod with workload identity, here beside an emulator that takes the place of Entra and the cluster.

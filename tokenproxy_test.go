@@ -28,6 +28,7 @@ func newBound(t *testing.T, o WorkloadIdentityCredentialOptions) (*managedidtest
 	p, err := s.NewTokenProxy(t.TempDir())
 	require.NoError(t, err)
 	s.Setenv(t, managedidtest.IdentityBinding)
+	t.Setenv("AZURE_AUTHORITY_HOST", "")
 	o.EnableAzureProxy, o.Retry = true, noRetries.Retry
 	c, err := NewWorkloadIdentityCredential(&o)
 	require.NoError(t, err)

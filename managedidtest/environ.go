@@ -101,7 +101,6 @@ func (e *Emulator) entraEnviron(env map[string]string) {
 func (s *state) bindingEnviron(env map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env["AZURE_AUTHORITY_HOST"] = "https://login.microsoftonline.com/" // as in the pod, since all requests go to the proxy
 	if p := s.proxy; p != nil {
 		env["AZURE_FEDERATED_TOKEN_FILE"] = p.TokenFile.Path
 		env["AZURE_KUBERNETES_CA_FILE"] = p.CAFile

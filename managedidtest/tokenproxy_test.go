@@ -43,7 +43,6 @@ func TestTokenProxy_takesThePodsTokensAlone(t *testing.T) {
 	srv.Setenv(t, IdentityBinding)
 	env := srv.Environ(IdentityBinding)
 	require.Equal(t, env["AZURE_KUBERNETES_TOKEN_PROXY"], os.Getenv("AZURE_KUBERNETES_TOKEN_PROXY"))
-	require.Equal(t, "https://login.microsoftonline.com/", env["AZURE_AUTHORITY_HOST"])
 	foreign, err := New(nil).NewTokenFile(t.TempDir(), &TokenFileOptions{Issuer: "https://other.example", Audience: bindingAudience})
 	require.NoError(t, err)
 	for _, row := range []struct {

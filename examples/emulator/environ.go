@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/managedid/managedid/managedidtest"
@@ -24,17 +25,32 @@ A program that takes no variables but finds the agent itself asks port 40342: -l
 
 With -source servicefabric that host is a node of a Service Fabric cluster, whose certificate is known by its thumbprint alone.
 
-With -source entra-secret, entra-certificate or workload that host gets its tokens from Entra, which the emulator then
+With -source entra-secret, entra-certificate, workload or identity-binding that host gets its tokens from Entra, which the emulator then
 serves over TLS.
 SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
 CURL_CA_BUNDLE name its certificate. All but Node.js's replace the system's file of roots: the COMMAND trusts no other
 server, unless the roots are in a directory too (SSL_CERT_DIR). A library that asks Entra whether it knows the authority
 host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is set, NO_PROXY has to name 127.0.0.1.
+
+With -source identity-binding they go to the token proxy of a cluster of AKS, if the program asks for it (managedid and
+azidentity: EnableAzureProxy, which no chain sets).
 `
 
 var sources = []managedidtest.Endpoint{
 	managedidtest.IMDS, managedidtest.AppService, managedidtest.AppService2017, managedidtest.Arc, managedidtest.CloudShell,
-	managedidtest.AzureML, managedidtest.ServiceFabric, managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload,
+	managedidtest.AzureML, managedidtest.ServiceFabric, managedidtest.EntraSecret, managedidtest.EntraCertificate,
+	managedidtest.Workload, managedidtest.IdentityBinding,
+}
+
+// sourceNames lists the sources, and what those are that don't say it.
+func sourceNames() string {
+	notes := map[managedidtest.Endpoint]string{managedidtest.IMDS: " (a virtual machine)", managedidtest.AppService2017: " (an old app)",
+		managedidtest.Workload: " (a pod of Kubernetes)", managedidtest.IdentityBinding: " (a pod of AKS)"}
+	var names []string
+	for _, s := range sources {
+		names = append(names, string(s)+notes[s])
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
 // The life of a projected token unless a pod asks for another, and the share after which kubelet rotates it: Kubernetes'
@@ -50,7 +66,9 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 	if host == managedidtest.Arc {
 		return srv.Environ(host), func() {}, srv.MakeKeyDir()
 	}
-	if host != managedidtest.EntraSecret && host != managedidtest.EntraCertificate && host != managedidtest.Workload {
+	switch host {
+	case managedidtest.EntraSecret, managedidtest.EntraCertificate, managedidtest.Workload, managedidtest.IdentityBinding:
+	default:
 		return srv.Environ(host), func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "emulator-")
@@ -64,17 +82,25 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 	}
 	ca, pod := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "azure")
 	err = errors.Join(os.WriteFile(ca, srv.CertificatePEM(), 0o600), os.Mkdir(pod, 0o700))
-	if err == nil && host == managedidtest.Workload {
-		var file *managedidtest.TokenFile
-		if file, err = srv.NewTokenFile(pod, &managedidtest.TokenFileOptions{Lifetime: tokenLife}); err == nil {
-			stop = keepFresh(file)
-		}
-	} else if err == nil && host == managedidtest.EntraCertificate {
+	var file *managedidtest.TokenFile
+	switch {
+	case err != nil:
+	case host == managedidtest.EntraCertificate:
 		_, err = srv.NewCertificateFile(dir)
+	case host == managedidtest.Workload:
+		file, err = srv.NewTokenFile(pod, &managedidtest.TokenFileOptions{Lifetime: tokenLife})
+	case host == managedidtest.IdentityBinding:
+		var proxy *managedidtest.TokenProxy
+		if proxy, err = srv.NewTokenProxy(pod); err == nil {
+			file = proxy.TokenFile
+		}
 	}
 	if err != nil {
 		release()
 		return nil, nil, err
+	}
+	if file != nil {
+		stop = keepFresh(file)
 	}
 	env = srv.Environ(host)
 	maps.Copy(env, map[string]string{"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca, "REQUESTS_CA_BUNDLE": ca, "CURL_CA_BUNDLE": ca})

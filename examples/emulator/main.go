@@ -26,7 +26,7 @@ func run(args []string) int {
 	options := managedidtest.Options{OnRequest: func(r managedidtest.Request) { log.Print(r) }}
 	flags.StringVar(&options.Addr, "listen", "127.0.0.1:0", "`address` to listen on; port 0 is any free one")
 	flags.DurationVar(&options.TokenLifetime, "lifetime", time.Hour, "of tokens")
-	source := flags.String("source", "imds", "imds (virtual machine), appservice, appservice-2017 (an old app), arc, cloudshell, azureml, servicefabric, entra-secret, entra-certificate or workload (Kubernetes)")
+	source := flags.String("source", "imds", "`host`: "+sourceNames())
 	env := flags.String("env", "", "`file` for the environment, readable by its owner only; none means stdout")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -35,7 +35,7 @@ func run(args []string) int {
 	}
 	host := managedidtest.Endpoint(*source)
 	if !slices.Contains(sources, host) || *env != "" && flags.NArg() > 0 {
-		return fail(2, "emulator: -source is imds, appservice, appservice-2017, arc, cloudshell, azureml, servicefabric, entra-secret, entra-certificate or workload, and -env is for use without a COMMAND")
+		return fail(2, "emulator: -source is "+sourceNames()+", and -env is for use without a COMMAND")
 	}
 	srv, err := managedidtest.Listen(&options)
 	if err != nil {

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		os.Exit(7)
 	case "arc":
 		askAgent()
+	case "binding":
+		askProxy()
 	case "exchange":
 		exchange()
 	case "signal":
@@ -78,6 +80,7 @@ func TestEmulator(t *testing.T) {
 	t.Run("runs a command against Entra", func(t *testing.T) { testEntraCommand(t, program) })
 	t.Run("runs a command on a server with Azure Arc", func(t *testing.T) { testArcCommand(t, program) })
 	t.Run("runs a command on a node of Service Fabric", func(t *testing.T) { testServiceFabricCommand(t, program) })
+	t.Run("runs a command in a pod with an identity binding", func(t *testing.T) { testBindingCommand(t, program) })
 	t.Run("serves a pod", func(t *testing.T) { testPod(t, program) })
 	t.Run("serves", func(t *testing.T) { testServe(t, program) })
 	t.Run("writes a file", func(t *testing.T) { testFile(t, program) })
@@ -211,7 +214,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds, appservice, appservice-2017, arc, cloudshell, azureml, servicefabric, entra-secret, entra-certificate or workload", []string{"-source", "entra"}},
+		{2, "-source is imds (a virtual machine), appservice, ", []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},

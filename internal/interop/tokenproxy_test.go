@@ -17,6 +17,7 @@ func TestAzidentity_identityBinding(t *testing.T) {
 	p, err := s.NewTokenProxy(t.TempDir())
 	require.NoError(t, err)
 	s.Setenv(t, managedidtest.IdentityBinding)
+	t.Setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
 	c, err := azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{EnableAzureProxy: true})
 	require.NoError(t, err)
 	ask := func(resource string) {
