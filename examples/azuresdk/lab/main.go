@@ -21,10 +21,14 @@ import (
 
 // examples are the programs, and what each needs.
 var examples = map[string][]func(*lab.Lab) error{
-	"blob":      {(*lab.Lab).Blob},
-	"federated": {(*lab.Lab).Federated},
-	"keyvault":  {(*lab.Lab).KeyVault},
-	"rest":      {(*lab.Lab).REST},
+	"blob":             {(*lab.Lab).Blob},
+	"connectionstring": {(*lab.Lab).ConnectionString},
+	"federated":        {(*lab.Lab).Federated},
+	"keyvault":         {(*lab.Lab).KeyVault},
+	"postgres":         {(*lab.Lab).Postgres},
+	"redis":            {(*lab.Lab).Redis},
+	"rest":             {(*lab.Lab).REST},
+	"sql":              {(*lab.Lab).SQL},
 }
 
 func main() {

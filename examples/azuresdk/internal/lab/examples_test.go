@@ -30,6 +30,14 @@ var examples = []struct {
 		"no managed identity is assigned to this host; assign one", "the API answers 401 Unauthorized"},
 	{"federated", (*Lab).Federated, "api://AzureADTokenExchange", `^database-password has 16 characters\n$`,
 		"is assigned to this host; assign it", "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one"},
+	{"sql", (*Lab).SQL, "https://database.windows.net", `^the database answers 42\n$`,
+		"no managed identity is assigned to this host; assign one", "the database answers 18456"},
+	{"postgres", (*Lab).Postgres, "https://ossrdbms-aad.database.windows.net", `^connected as lab-identity-0\n$`,
+		"no managed identity is assigned to this host; assign one", "the database answers 28000"},
+	{"redis", (*Lab).Redis, "https://redis.azure.com", `^visits: 1\n$`,
+		"no managed identity is assigned to this host; assign one", "redis answers WRONGPASS"},
+	{"connectionstring", (*Lab).ConnectionString, "https://vault.azure.net", `^connected as lab-password\n$`,
+		"no managed identity is assigned to this host; assign one", "the vault answers 401 Unauthorized"},
 }
 
 // start starts a service.
@@ -105,10 +113,17 @@ func requireOneLine(t *testing.T, l *Lab, name, want string) {
 
 func TestExamples_areShort(t *testing.T) {
 	for _, tt := range examples {
-		source, err := os.ReadFile(filepath.Join("..", "..", tt.name, "main.go"))
+		files, err := filepath.Glob(filepath.Join("..", "..", tt.name, "*.go"))
 		require.NoError(t, err)
-		require.Less(t, bytes.Count(source, []byte("\n")), 60, tt.name)
-		require.False(t, bytes.Contains(source, []byte("managedidtest")), tt.name)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Less(t, bytes.Count(source, []byte("\n")), 60, file)
+			require.False(t, bytes.Contains(source, []byte("managedidtest")), file)
+		}
 	}
 }
 

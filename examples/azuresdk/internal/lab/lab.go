@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/managedid/managedid/managedidtest"
 )
@@ -21,6 +22,10 @@ import (
 // Lab is one virtual machine with the services that its program uses. It is safe for concurrent use.
 type Lab struct {
 	Emulator *managedidtest.Server
+
+	// ClockAhead is how far the databases' clocks are ahead: tokens end that much sooner there, as if time were scaled. Zero:
+	// not at all. It must not change once one of them has started.
+	ClockAhead time.Duration
 
 	dir       string
 	proxy     *proxy

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,11 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	mssql "github.com/microsoft/go-mssqldb"
+	"github.com/microsoft/go-mssqldb/msdsn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid"
@@ -27,6 +31,7 @@ var services = []struct {
 }{
 	{(*Lab).Blob, "https://storage.azure.com", downloads},
 	{(*Lab).KeyVault, "https://vault.azure.net", getsSecret},
+	{(*Lab).SQL, "https://database.windows.net", queries},
 }
 
 type operation func(context.Context) error
@@ -49,6 +54,26 @@ func getsSecret(cred azcore.TokenCredential) (operation, error) {
 		_, err := client.GetSecret(ctx, os.Getenv("SECRET_NAME"), "", nil)
 		return err
 	}, err
+}
+
+func queries(cred azcore.TokenCredential) (operation, error) {
+	config, err := msdsn.Parse(os.Getenv("AZURE_SQL_URL"))
+	if err != nil {
+		return nil, err
+	}
+	config.TLSConfig = nil // as in the example
+	connector, err := mssql.NewSecurityTokenConnector(config, func(ctx context.Context) (string, error) {
+		t, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://database.windows.net/.default"}})
+		return t.Token, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	return func(ctx context.Context) error {
+		var answer int
+		return db.QueryRowContext(ctx, "SELECT 42").Scan(&answer)
+	}, nil
 }
 
 // child names the part that this binary plays in the lab's environment.
