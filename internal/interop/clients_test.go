@@ -2,7 +2,9 @@ package interop
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -38,6 +40,11 @@ type client struct {
 }
 
 type ask func(ctx context.Context, resource string) (token string, expires time.Time, err error)
+
+var resources atomic.Int64
+
+// newResource is one that was never asked for before, since libraries cache for the process.
+func newResource() string { return fmt.Sprintf("https://%d.example", resources.Add(1)) }
 
 var clients = []client{{"azidentity", newAzidentity}, {"MSAL", newMSAL}}
 

@@ -70,9 +70,10 @@ func TestMSAL_aRetriedRequestOfCloudShell(t *testing.T) {
 	s.Inject(managedidtest.Fault{Endpoint: managedidtest.CloudShell, Count: 1, Status: 500})
 	get, err := newMSAL(system, nil)
 	require.NoError(t, err)
-	_, _, err = get(t.Context(), "https://"+t.Name())
+	resource := newResource()
+	_, _, err = get(t.Context(), resource)
 	require.Error(t, err)
 	log := s.Requests()
 	require.Equal(t, []int{500, 400}, []int{log[0].Status, log[1].Status})
-	require.Equal(t, []string{"https://" + t.Name(), ""}, []string{log[0].Resource, log[1].Resource})
+	require.Equal(t, []string{resource, ""}, []string{log[0].Resource, log[1].Resource})
 }

@@ -1,38 +1,49 @@
 package interop
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
+	"os"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// host is an environment with a managed identity endpoint.
+// host is an environment with a managed identity endpoint, and what libraries send there.
 type host struct {
 	managedidtest.Endpoint
-	request   string    // method and path
-	selectors [4]string // parameters by kind of identity; "" where libraries refuse the kind
+	request   string            // method and path
+	version   string            // zero: none is sent
+	selectors [4]string         // parameters by kind of identity; "-" for none; "" where libraries refuse the kind
+	headers   map[string]string // of those in headersOfInterest; $NAME is a variable's value
 }
 
+var headersOfInterest = []string{"Metadata", "Secret", "X-Client-Sku", "X-Identity-Header"}
+
+const tokenPath = "GET /metadata/identity/oauth2/token"
+
 var (
-	imds = host{managedidtest.IMDS, "GET /metadata/identity/oauth2/token", [4]string{"-", "client_id", "object_id", "msi_res_id"}}
-	arc  = host{managedidtest.Arc, "GET /arc/metadata/identity/oauth2/token", imds.selectors}
+	imds = host{managedidtest.IMDS, tokenPath, "2018-02-01", [4]string{"-", "client_id", "object_id", "msi_res_id"},
+		map[string]string{"Metadata": "true", "X-Client-Sku": "MSAL.Go"}}
+	arc = host{managedidtest.Arc, "GET /arc/metadata/identity/oauth2/token", "2020-06-01", imds.selectors,
+		map[string]string{"Metadata": "true"}}
 
 	hosts = []host{
-		{managedidtest.AppService, "GET /msi/token", [4]string{"-", "client_id", "object_id", "mi_res_id"}},
-		{managedidtest.CloudShell, "POST /oauth2/token", [4]string{"-"}},
-		{managedidtest.AzureML, "GET /msi/auth", [4]string{"-", "clientid"}},
+		imds,
+		{managedidtest.AppService, "GET /msi/token", "2019-08-01", [4]string{"-", "client_id", "object_id", "mi_res_id"},
+			map[string]string{"X-Identity-Header": "$IDENTITY_HEADER"}},
+		{managedidtest.CloudShell, "POST /oauth2/token", "", [4]string{"-"}, map[string]string{"Metadata": "true"}},
+		{managedidtest.AzureML, "GET /msi/auth", "2017-09-01", [4]string{"clientid", "clientid"}, map[string]string{"Secret": "$MSI_SECRET"}},
+		{managedidtest.ServiceFabric, tokenPath, "2019-07-01-preview", [4]string{"-"}, map[string]string{"Secret": "$IDENTITY_HEADER"}},
 	}
 )
 
-// check has each library get a token for each kind of identity. environ sets the host's variables; a nil via is the
-// library's own client.
-func (h host) check(t *testing.T, s *managedidtest.Server, em *managedidtest.Emulator, via *http.Client) {
+// check has each library get a token for each kind of identity; the host's variables are set. A nil via is the library's
+// own client.
+func (h host) check(t *testing.T, s *managedidtest.Server, via *http.Client) {
 	t.Helper()
 	for _, c := range clients {
 		for kind, selector := range h.selectors {
@@ -43,36 +54,48 @@ func (h host) check(t *testing.T, s *managedidtest.Server, em *managedidtest.Emu
 					return
 				}
 				require.NoError(t, err)
-				resource, before := "https://"+t.Name(), len(em.Requests()) // of its own, since libraries cache for the process
+				resource, before := newResource(), len(s.Requests())
 				token, expires, err := get(t.Context(), resource)
 				require.NoError(t, err)
-				sent := em.Requests()[before:]
+				sent := s.Requests()[before:]
 				claims, err := managedidtest.VerifyToken(t.Context(), s.Client(), s.JWKSURL(), token, resource)
 				require.NoError(t, err)
 				require.Equal(t, claims.Expires.Unix(), expires.Unix())
 				require.Equal(t, kind != system, claims.ObjectID == user.ObjectID)
-				h.checkSent(t, sent, kind, resource, claims.ClientID)
+				h.checkSent(t, sent, kind, resource)
+				require.Equal(t, claims.ClientID, sent[len(sent)-1].Identity)
 			})
 		}
 	}
 }
 
-// checkSent looks at the log: for Azure Arc at both legs.
-func (h host) checkSent(t *testing.T, sent []managedidtest.Request, kind int, resource, identity string) {
+// checkSent asserts that the log has the requests for one token and nothing else: at Azure Arc two, of which only the second
+// has the key.
+func (h host) checkSent(t *testing.T, sent []managedidtest.Request, kind int, resource string) {
 	t.Helper()
-	last := len(sent) - 1
-	require.Equal(t, map[bool]int{true: 1, false: 0}[h.Endpoint == managedidtest.Arc], last)
-	require.Equal(t, identity, sent[last].Identity)
+	last := map[bool]int{true: 1}[h.Endpoint == managedidtest.Arc]
+	require.Len(t, sent, last+1)
+	want := url.Values{"resource": {resource}}
+	if h.version != "" {
+		want.Set("api-version", h.version)
+	}
+	if selector := h.selectors[kind]; selector != "-" {
+		want.Set(selector, cmp.Or(idOf(kind), os.Getenv("DEFAULT_IDENTITY_CLIENT_ID")))
+	}
 	for i, r := range sent {
-		require.Equal(t, map[bool]int{true: 200, false: 401}[i == last], r.Status)
+		require.Equal(t, h.Endpoint, r.Endpoint)
 		require.Equal(t, h.request, r.Method+" "+r.Path)
-		require.Equal(t, resource, r.Resource)
-		require.Equal(t, i == last && last > 0, r.Header.Get("Authorization") != "", "the key")
-		for other, selector := range h.selectors {
-			if other != system && selector != "" && !(h.Endpoint == managedidtest.AzureML && kind == system) {
-				require.Equal(t, map[bool]string{true: idOf(kind)}[other == kind], r.Query.Get(selector))
-			}
+		if r.Method == http.MethodPost {
+			require.Empty(t, r.Query)
+			require.Equal(t, want, r.Form)
+		} else {
+			require.Equal(t, want, r.Query)
 		}
+		for _, name := range headersOfInterest {
+			require.True(t, r.Header.Get(name) == os.ExpandEnv(h.headers[name]), name)
+		}
+		require.Equal(t, i == 1, r.Header.Get("Authorization") != "", "the key of Azure Arc")
+		require.Equal(t, i < last, r.Status == http.StatusUnauthorized)
 	}
 }
 
@@ -81,64 +104,38 @@ func options() *managedidtest.Options {
 }
 
 func TestManagedIdentity(t *testing.T) {
-	for _, h := range append(hosts, imds) {
-		for _, sockets := range []bool{true, false} {
-			if sockets && h == imds {
-				continue // whose address no variable changes for these libraries: see hosts_linux_test.go
+	for _, h := range hosts {
+		for name, sockets := range map[string]bool{"over sockets": true, "without": false} {
+			if sockets && h.Endpoint == managedidtest.IMDS || !sockets && h.Endpoint == managedidtest.ServiceFabric {
+				continue // no variable moves IMDS for these libraries: see hosts_linux_test.go; a pin needs a handshake
 			}
-			t.Run(string(h.Endpoint)+map[bool]string{true: " over sockets", false: ""}[sockets], func(t *testing.T) {
+			t.Run(string(h.Endpoint)+" "+name, func(t *testing.T) {
 				s := managedidtest.NewServer(options())
 				t.Cleanup(s.Close)
-				var via *http.Client
-				if !sockets {
-					via = &http.Client{Transport: s.Emulator}
-				}
 				s.Setenv(t, h.Endpoint)
-				h.check(t, s, s.Emulator, via)
+				via := &http.Client{Transport: s.Emulator}
+				if sockets {
+					via = nil
+				}
+				h.check(t, s, via)
 			})
 		}
 	}
 }
 
-func TestAzidentity_azureMLWithoutADefault(t *testing.T) {
-	em := managedidtest.New(nil)
-	em.Setenv(t, managedidtest.AzureML)
-	t.Setenv("DEFAULT_IDENTITY_CLIENT_ID", "")
-	c, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
-	require.NoError(t, err)
-	_, err = c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://" + t.Name()}})
-	require.NoError(t, err)
-	r := em.Requests()[0]
-	require.Equal(t, []string{""}, r.Query["clientid"])
-	require.Equal(t, em.SystemAssigned().ClientID, r.Identity)
-}
-
-func TestAzidentity_refusals(t *testing.T) {
-	for _, row := range []struct {
-		name  string
-		host  managedidtest.Endpoint
-		fault managedidtest.Fault
-		id    azidentity.ManagedIDKind
-		want  string // in the error
-	}{
-		{"unknown identity", managedidtest.AppService, managedidtest.Fault{}, azidentity.ClientID("unknown"), "Unable to load the proper Managed Identity."},
-		{"unknown identity", managedidtest.AzureML, managedidtest.Fault{}, azidentity.ClientID("unknown"), "Request failure status code: 404"},
-		{"unsupported audience", managedidtest.CloudShell, managedidtest.Fault{Status: 400,
-			Body: `{"error":{"code":"AudienceNotSupported","message":"Audience x is not a supported MSI token audience."}}`}, nil, "AudienceNotSupported"},
-	} {
-		t.Run(row.name+" at "+string(row.host), func(t *testing.T) {
+func TestManagedIdentity_azureMLWithoutADefault(t *testing.T) {
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
 			em := managedidtest.New(nil)
-			em.Setenv(t, row.host)
-			if row.fault.Status != 0 {
-				em.Inject(row.fault)
-			}
-			o := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}, ID: row.id}
-			c, err := azidentity.NewManagedIdentityCredential(o)
+			em.Setenv(t, managedidtest.AzureML)
+			t.Setenv("DEFAULT_IDENTITY_CLIENT_ID", "")
+			get, err := c.new(system, &http.Client{Transport: em})
 			require.NoError(t, err)
-			_, err = c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://" + t.Name()}})
-			var failed *azidentity.AuthenticationFailedError
-			require.ErrorAs(t, err, &failed)
-			require.ErrorContains(t, err, row.want)
+			_, _, err = get(t.Context(), newResource())
+			require.NoError(t, err)
+			r := em.Requests()[0]
+			require.Equal(t, []string{""}, r.Query["clientid"])
+			require.Equal(t, em.SystemAssigned().ClientID, r.Identity)
 		})
 	}
 }
