@@ -56,6 +56,9 @@ func readAssertion(raw string) (in assertion, problem *refusal) {
 	return in, nil
 }
 
+// roundingUp makes up for a client that rounds the time to whole seconds, as MSAL for JavaScript does, and so is up to half a second ahead.
+const roundingUp = time.Second
+
 // checkAssertion checks that the assertion is for one of the application's certificates or federated credentials, and in
 // force. An application that signs with a certificate is itself the issuer; any other issuer is a URL.
 func (s *state) checkAssertion(a *Application, raw string, at realm, now time.Time) *refusal {
@@ -74,7 +77,7 @@ func (s *state) checkAssertion(a *Application, raw string, at realm, now time.Ti
 		return problem
 	}
 	from, until := time.Unix(int64(in.NotBefore), 0), time.Unix(int64(in.Expires), 0)
-	if now.Before(from) || !now.Before(until) {
+	if now.Add(roundingUp).Before(from) || !now.Before(until) {
 		return untimelyAssertion(now, from, until)
 	}
 	return nil

@@ -101,6 +101,7 @@ func TestEntra_sellsATokenForACertificate(t *testing.T) {
 		{"with times as strings", func(a *certified) {
 			a.claims["nbf"], a.claims["exp"] = fmt.Sprint(a.claims["nbf"]), fmt.Sprint(a.claims["exp"])
 		}},
+		{"with a time rounded up", func(a *certified) { a.claims["nbf"] = time.Now().Unix() + 1 }},
 		{"for the issuer", func(a *certified) { a.claims["aud"] = e.AuthorityHost + "Contoso.Example/v2.0" }},
 		{"for one of several", func(a *certified) { a.claims["aud"] = []any{"x", a.claims["aud"]} }},
 	} {
