@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"image/color"
+	"path/filepath"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// The plots' files, beside benchmarks.md.
+const (
+	hitPlot   = "benchmarks-hit.svg"
+	coldPlot  = "benchmarks-cold.svg"
+	fleetPlot = "benchmarks-fleet.svg"
+)
+
+func (r *results) plots(dir string) error {
+	if err := r.plotHit(filepath.Join(dir, hitPlot)); err != nil {
+		return err
+	}
+	if err := r.plotCold(filepath.Join(dir, coldPlot)); err != nil {
+		return err
+	}
+	return r.plotFleet(filepath.Join(dir, fleetPlot))
+}
+
+func (r *results) plotHit(path string) error {
+	p := newPlot("A cached token", "tokens in the cache", "time of a call")
+	logarithmic(p, decades(1, 10_000, func(v float64) string { return thousands(int64(v)) }), decades(10, 1e7, nanos))
+	var curves []curve
+	for _, library := range []string{floors, ours, theirs, msal, reuse} {
+		c := curve{name: library}
+		for _, n := range sizes {
+			c.points = append(c.points, plotter.XY{X: float64(n), Y: r.table.get(hitTitle, hitRow(direct, n, modes[1]), library).value})
+		}
+		curves = append(curves, c)
+	}
+	p.Legend.Top, p.Legend.Left = true, true
+	if err := addCurves(p, curves); err != nil {
+		return err
+	}
+	return save(path, p)
+}
+
+func (r *results) plotCold(path string) error {
+	p := newPlot("One token, an empty cache", "callers at once", "requests sent")
+	count := func(v float64) string { return thousands(int64(v)) }
+	logarithmic(p, decades(1, 1_000, count), decades(1, 1_000, count))
+	p.Y.Min = 0.8 // the line of one request is not on the edge
+	var curves []curve
+	for _, l := range libraries {
+		c := curve{name: l.name}
+		for i, n := range crowds {
+			c.points = append(c.points, plotter.XY{X: float64(n), Y: float64(r.requests[l.name][i])})
+		}
+		curves = append(curves, c)
+	}
+	p.Legend.Top, p.Legend.Left = true, true
+	if err := addCurves(p, curves); err != nil {
+		return err
+	}
+	return save(path, p)
+}
+
+// decades are the ticks from one power of ten to another.
+func decades(from, to float64, label func(float64) string) (ticks plot.ConstantTicks) {
+	for v := from; v <= to*1.01; v *= 10 {
+		ticks = append(ticks, plot.Tick{Value: v, Label: label(v)})
+	}
+	return ticks
+}
+
+// hours are a tick for each hour.
+func hours(to int) (ticks plot.ConstantTicks) {
+	for h := range to + 1 {
+		ticks = append(ticks, plot.Tick{Value: float64(h), Label: fmt.Sprint(h)})
+	}
+	return ticks
+}
+
+// plotFleet shows the mean of each half minute, a pair of runs in each of two plots.
+func (r *results) plotFleet(path string) error {
+	const bin = 30
+	var plots []*plot.Plot
+	for i := 0; i < len(r.fleet); i += 2 {
+		p := newPlot("", "hours", "requests a second")
+		p.X.Tick.Marker = hours(8)
+		most := 0.0
+		for pair, g := range r.fleet[i : i+2] {
+			var points plotter.XYs
+			for at := 0; at+bin < len(g.perSecond); at += bin {
+				rate := g.mean(time.Duration(at)*time.Second, time.Duration(at+bin)*time.Second)
+				points = append(points, plotter.XY{X: float64(at) / 3600, Y: rate})
+				most = max(most, rate)
+			}
+			line, err := plotter.NewLine(points)
+			if err != nil {
+				return err
+			}
+			line.Color, line.Width = []color.Color{looks[2].color, looks[1].color}[pair], vg.Points(1)
+			p.Add(line)
+			p.Legend.Add(fleetRuns[i+pair].name, line)
+		}
+		p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, vg.Inch/2
+		p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 8, 0, most*1.3
+		plots = append(plots, p)
+	}
+	plots[0].Title.Text = fmt.Sprintf("A fleet of %s processes, an outage from 4:00 to 4:10", thousands(int64(r.options.processes)))
+	return save(path, plots...)
+}
