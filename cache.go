@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ type TokenCache struct {
 // TokenCacheOptions are the options of NewTokenCache. The zero value is the default.
 type TokenCacheOptions struct {
 	// RefreshBefore is how long before its expiry a token is refreshed, so how long an outage of the endpoint is
-	// survived. Zero, and anything below five minutes, means five minutes.
+	// survived. Zero means five minutes and, at random, up to five more, or a tenth of the token's time if that is less, so that
+	// processes that were started together don't ask together for ever. Any other value is kept to, but is five minutes at least.
 	RefreshBefore time.Duration
 }
 
@@ -50,7 +52,7 @@ func (c *TokenCache) identity(key string) *identity {
 	}
 	i := c.identities[key]
 	if i == nil {
-		i = &identity{refreshBefore: max(c.refreshBefore, defaultRefreshBefore)}
+		i = &identity{refreshBefore: c.refreshBefore}
 		c.identities[key] = i
 	}
 	return i
@@ -72,13 +74,21 @@ func (c *TokenCache) endpoint(key string, l limits) *endpoint {
 
 // identity holds the tokens of one identity: the key of its map is the scope as the caller gave it.
 type identity struct {
-	refreshBefore time.Duration
-	entries       sync.Map // scope → *entry; different spellings of a scope share one entry
+	refreshBefore time.Duration // zero: at random
+	entries       sync.Map      // scope → *entry; different spellings of a scope share one entry
 
 	mu      sync.Mutex
 	size    int // entries at most; guarded by mu
 	sweepAt int // size at which expired entries go; guarded by mu
 	sweeps  int // so far; guarded by mu
+}
+
+// refreshBeforeOf says how long before its expiry a token is refreshed that has this much time left.
+func (i *identity) refreshBeforeOf(left time.Duration) time.Duration {
+	if i.refreshBefore != 0 {
+		return max(i.refreshBefore, defaultRefreshBefore)
+	}
+	return defaultRefreshBefore + rand.N(min(max(left/10, 0), defaultRefreshBefore)+1)
 }
 
 // entry is the place of one token.

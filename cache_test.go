@@ -3,6 +3,7 @@ package managedid
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -48,9 +49,35 @@ func TestCache_isSharedByCredentialsAndByScopesOfOneResource(t *testing.T) {
 	})
 }
 
+// exactCache refreshes five minutes before the expiry, not some more at random.
+func exactCache() *TokenCache {
+	return NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore})
+}
+
+func TestCache_refreshesAtARandomTimeNeverLate(t *testing.T) {
+	for _, row := range []struct{ life, most time.Duration }{{time.Hour, 5 * time.Minute}, {24 * time.Hour, 5 * time.Minute}, {10 * time.Minute, time.Minute}} {
+		t.Run(row.life.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				_, c := newFakeIMDS(t, func(_ int, r *http.Request) (*http.Response, error) { return imdsToken(r, row.life), nil })
+				earliest, latest := row.most, time.Duration(0)
+				for i := range 1000 { // resources, as it might be processes
+					got := get(ctx0, c, fmt.Sprintf("api://%d", i)).token
+					extra := got.ExpiresOn.Sub(got.RefreshOn) - 5*time.Minute
+					require.GreaterOrEqual(t, extra, time.Duration(0))
+					require.LessOrEqual(t, extra, row.most)
+					earliest, latest = min(earliest, extra), max(latest, extra)
+				}
+				require.Less(t, earliest, row.most/10)
+				require.Greater(t, latest, row.most*9/10)
+			})
+		})
+	}
+}
+
 func TestCache_refreshesFiveMinutesBeforeExpiryBehindTheCallersBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, 500*time.Millisecond) })
+		f, c := newFakeIMDSWith(t, func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, 500*time.Millisecond) },
+			ManagedIdentityCredentialOptions{Cache: exactCache()})
 		first := get(ctx0, c, vault)
 		require.NoError(t, first.err)
 		require.Equal(t, first.token.ExpiresOn.Add(-5*time.Minute), first.token.RefreshOn)
@@ -83,7 +110,7 @@ func TestCache_refreshTimes(t *testing.T) {
 		refreshed time.Duration
 	}{
 		{"refresh_in earlier than five minutes before the expiry", `,"refresh_in":"600"`, TokenCacheOptions{}, 10 * time.Minute},
-		{"refresh_in later", `,"refresh_in":3590`, TokenCacheOptions{}, 55 * time.Minute},
+		{"refresh_in later", `,"refresh_in":3590`, TokenCacheOptions{RefreshBefore: 5 * time.Minute}, 55 * time.Minute},
 		{"RefreshBefore", ``, TokenCacheOptions{RefreshBefore: 20 * time.Minute}, 40 * time.Minute},
 		{"RefreshBefore below five minutes", ``, TokenCacheOptions{RefreshBefore: time.Second}, 55 * time.Minute},
 		{"refresh_in earlier than RefreshBefore", `,"refresh_in":60`, TokenCacheOptions{RefreshBefore: 20 * time.Minute}, time.Minute},
@@ -172,7 +199,7 @@ func TestCache_servesUntilTheExpiryWithTheEndpointDownAndNeverAfter(t *testing.T
 				return nil, nil
 			}
 			return imdsStatus(r, 500), nil
-		}, ManagedIdentityCredentialOptions{ClientOptions: noRetries})
+		}, ManagedIdentityCredentialOptions{ClientOptions: noRetries, Cache: exactCache()})
 		first := get(ctx0, c, vault)
 		for time.Until(first.token.ExpiresOn) > 0 {
 			r := get(ctx0, c, vault)

@@ -156,7 +156,7 @@ func (c *credential) claims(challenge string) string {
 // order is what a flight does.
 func (c *credential) order(a ask) *order {
 	return &order{
-		refreshBefore: c.tokens.refreshBefore,
+		refreshBefore: c.tokens.refreshBeforeOf,
 		claims:        a.claims,
 		probe:         c.chained && !c.isProven(),
 		span: func(ctx context.Context) (context.Context, func(error)) {

@@ -9,7 +9,7 @@
 // # Behavior
 //
 // Tokens are cached in memory, per process: a hit takes no lock and allocates nothing. A token is refreshed in the
-// background five minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
+// background five to ten minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
 // goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or a server error
 // with Retry-After, all credentials stop asking it until the time it named, for five minutes at most. All this is shared through
 // a [TokenCache]: that of the process, unless a credential is given one, or has a Transport, policies or retry options of

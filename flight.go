@@ -36,7 +36,7 @@ func flightOf(ctx context.Context) *flight {
 
 // order is what a caller wants of an entry, and what its flight would do.
 type order struct {
-	refreshBefore time.Duration
+	refreshBefore func(left time.Duration) time.Duration
 	claims        string // a challenge that the token must have been asked for with; "" accepts any
 	probe         bool   // a try now: the caller won't wait for one that rests
 	span          func(context.Context) (context.Context, func(error))
@@ -120,7 +120,7 @@ func (e *entry) land(f *flight, fetched token, err error) {
 	switch {
 	case err == nil:
 		fetched.claims, fetched.flight, fetched.asked = f.order.claims, f.number, f.began
-		f.token = fetched.planned(now, f.order.refreshBefore)
+		f.token = fetched.planned(now, f.order.refreshBefore(fetched.ExpiresOn.Sub(now)))
 		// a token gives way to none that was asked for before it, unless that answers a challenge
 		if old == nil || old.flight < f.number || f.order.claims != "" && old.claims == "" {
 			e.current.Store(f.token)

@@ -252,7 +252,7 @@ func TestWorkload_aDayOfRotations(t *testing.T) {
 		file, err := em.NewTokenFile(t.TempDir(), nil)
 		require.NoError(t, err)
 		em.Setenv(t, managedidtest.Workload)
-		c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
+		c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}, Cache: exactCache()})
 		require.NoError(t, err)
 		tokens := map[string]bool{}
 		for minute := range 24 * 60 {

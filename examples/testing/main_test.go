@@ -73,12 +73,12 @@ func TestService_throttled(t *testing.T) {
 
 func TestService_tokenExpiresWhileInUse(t *testing.T) {
 	test(t, "", func(t *testing.T, azure *managedidtest.Emulator, call func() (int, string)) {
-		for range 6 * 60 {
+		for range 90 {
 			status, _ := call()
 			require.Equal(t, 200, status)
 			time.Sleep(time.Minute)
 		}
-		require.Len(t, azure.Requests(), 7, "a token of an hour is refreshed five minutes early")
+		require.Len(t, azure.Requests(), 2, "a token of an hour is refreshed five minutes early, or some more")
 	})
 }
 

@@ -54,7 +54,9 @@ func TestRotation(t *testing.T) {
 
 // newPool makes the example's pool, with connections that are replaced after half a second.
 func newPool(ctx context.Context) (*pgxpool.Pool, error) {
-	cred, err := managedid.NewDefaultAzureCredential(nil)
+	cred, err := managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{
+		Cache: managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute}), // without the random part, which isn't scaled
+	})
 	if err != nil {
 		return nil, err
 	}

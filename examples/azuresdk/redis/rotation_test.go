@@ -55,7 +55,9 @@ func TestRotation(t *testing.T) {
 // load uses the example's client for a while, without retries, and fails if an operation does, or if no connection that was
 // there at the beginning is left.
 func load(long time.Duration) error {
-	cred, err := managedid.NewDefaultAzureCredential(nil)
+	cred, err := managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{
+		Cache: managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute}), // without the random part, which isn't scaled
+	})
 	if err != nil {
 		return err
 	}

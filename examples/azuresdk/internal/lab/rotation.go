@@ -13,11 +13,11 @@ const (
 )
 
 // StartScaled starts a lab where tokens are as if they lived for six minutes and time ran twenty times as fast: programs
-// refresh them after three seconds, as that is five minutes before their end, and the databases, whose clocks are ahead,
+// whose RefreshBefore is five minutes refresh them after three seconds, and the databases, whose clocks are ahead,
 // take them for eighteen. The host is a pod with workload identity, since Entra makes a new token for each request; other
 // hosts give the same one until half its life has passed, and time isn't scaled there.
 func StartScaled() (*Lab, error) {
-	const refreshBefore = 5 * time.Minute // managedid's
+	const refreshBefore = 5 * time.Minute // the programs'
 	l, err := Start(&managedidtest.Options{NoSystemAssigned: true, TokenLifetime: refreshBefore + 60*Scaled})
 	if err != nil {
 		return nil, err
