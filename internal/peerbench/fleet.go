@@ -25,9 +25,8 @@ type fleet struct {
 	longest   time.Duration
 	down      time.Duration // when the endpoint begins to answer 503
 	up        time.Duration
-	// jitter is the width within which each process draws its RefreshBefore, from five minutes upward.
-	jitter time.Duration
-	polls  time.Duration // a process asks this often while it waits for a new token
+	jitter    bool          // the library's; else a RefreshBefore of exactly five minutes
+	polls     time.Duration // a process asks this often while it waits for a new token
 }
 
 // eightHours is the fleet of the table, of which the tokens' lives are missing.
@@ -76,9 +75,9 @@ func (f fleet) run(t *testing.T) *traffic {
 // process asks as often as matters: a hit sends nothing.
 func (f fleet) process(began time.Time, via roundTrip, got *traffic) {
 	time.Sleep(rand.N(f.start))
-	o := managedid.TokenCacheOptions{}
-	if f.jitter > 0 {
-		o.RefreshBefore = 5*time.Minute + rand.N(f.jitter)
+	o := managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute}
+	if f.jitter {
+		o.RefreshBefore = 0
 	}
 	cred, err := managedid.NewClientSecretCredential("tenant", "client", "secret", &managedid.ClientSecretCredentialOptions{
 		ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: via}}, Cache: managedid.NewTokenCache(&o)})

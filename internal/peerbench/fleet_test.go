@@ -25,7 +25,7 @@ func TestFleet_refreshesOnceInATokensLife(t *testing.T) {
 }
 
 func TestFleet_jitterRefreshesEarlierOnly(t *testing.T) {
-	f := fleet{processes: 20, start: time.Minute, length: 54 * time.Minute, shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second, jitter: 5 * time.Minute}
+	f := fleet{processes: 20, start: time.Minute, length: 54 * time.Minute, shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second, jitter: true}
 	g := f.run(t)
 	require.Greater(t, g.total(), 20)
 	require.LessOrEqual(t, g.total(), 40)

@@ -14,19 +14,19 @@ const fleetTitle = "Fleet"
 var fleetRuns = []struct {
 	name              string
 	shortest, longest time.Duration
-	jitter            time.Duration
+	jitter            bool
 }{
-	{"tokens of 60 to 90 minutes", 60 * time.Minute, 90 * time.Minute, 0},
-	{"60 to 90 minutes, with jitter", 60 * time.Minute, 90 * time.Minute, 5 * time.Minute},
-	{"tokens of 65 minutes", 65 * time.Minute, 65 * time.Minute, 0},
-	{"65 minutes, with jitter", 65 * time.Minute, 65 * time.Minute, 5 * time.Minute},
+	{"tokens of 60 to 90 minutes", 60 * time.Minute, 90 * time.Minute, false},
+	{"60 to 90 minutes, with jitter", 60 * time.Minute, 90 * time.Minute, true},
+	{"tokens of 65 minutes", 65 * time.Minute, 65 * time.Minute, false},
+	{"65 minutes, with jitter", 65 * time.Minute, 65 * time.Minute, true},
 }
 
 // simulateFleet returns the traffic of each run.
 func simulateFleet(t *testing.T, out *table, o options) (all []*traffic) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1_000)) // the goroutines' stacks are most of the heap, and what collecting costs
 	s := out.section(fleetTitle, fmt.Sprintf("Simulated, with managedid itself in fake time: %s processes that start within a minute, 8 hours; from 4:00 to 4:10 the "+
-		"token endpoint answers 503. Jitter: each process draws its RefreshBefore from 5 to 10 minutes. Requests a second that the endpoint sees.",
+		"token endpoint answers 503. Jitter is the library's own: each token is refreshed 5 to 10 minutes before its end; without it, RefreshBefore is 5 minutes. Requests a second that the endpoint sees.",
 		thousands(int64(o.processes))))
 	for _, r := range fleetRuns {
 		s.columns = append(s.columns, r.name)

@@ -48,8 +48,10 @@ var libraries = []library{
 	{name: reuse, alone: newOAuth2, before: 10 * time.Second, holdsLock: true},
 }
 
+// newManagedid refreshes at a time that is known beforehand, without the random part.
 func newManagedid(via *http.Client) (azcore.TokenCredential, error) {
-	return managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via}})
+	return managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via},
+		Cache: managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute})})
 }
 
 func newManagedidDefault(via *http.Client) (azcore.TokenCredential, error) {
