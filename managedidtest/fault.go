@@ -36,7 +36,7 @@ type Fault struct {
 	Reset bool
 
 	// Refused refuses connections. On a [Server] it holds for a whole address, the one that the Endpoint is at: that of
-	// AuthorityHost for Entra, Discovery and ServiceFabric, that of URL for any other, both for none. Established connections
+	// AuthorityHost for Entra, Discovery and ServiceFabric, with each TokenProxy's, that of URL for any other, all for none. Established connections
 	// are closed too, Count and Delay are ignored, and the server listens again on the same address after For or
 	// ClearFaults. In [Emulator.Do] it is per request, by path. Refused connections are not logged.
 	Refused bool

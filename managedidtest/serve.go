@@ -112,7 +112,9 @@ func (e *Emulator) RoundTrip(r *http.Request) (*http.Response, error) { return e
 
 // answer is everything from the request that was read to the answer that may be sent.
 func (s *state) answer(r *http.Request, secure bool) (answer, error) {
-	t := s.begin(r, endpointOf(r, secure), readForm(r))
+	to := s.forwarded(r)
+	t := s.begin(r, endpointOf(to, secure), readForm(r))
+	t.request = to
 	a, err := s.run(t)
 	logged := s.end(t, a)
 	if s.options.OnRequest != nil {

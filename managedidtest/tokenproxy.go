@@ -14,7 +14,7 @@ import (
 // TokenProxy is what a cluster of AKS gives a pod that has an identity binding, a preview feature: the address to which its
 // requests for Entra go, and the files that it mounts. It is safe for concurrent use.
 type TokenProxy struct {
-	URL        string     // scheme, host and port, without a path
+	URL        string     // scheme, host and port; clients may add a path of their choice
 	ServerName string     // that clients have to ask for by TLS's SNI, and that its certificate is for
 	CAFile     string     // the path of the authority's certificate, in PEM
 	TokenFile  *TokenFile // whose tokens are taken by the proxy alone
@@ -89,9 +89,32 @@ func (p *TokenProxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 
 // isBound reports whether a request came through the token proxy.
 func (s *state) isBound(r *http.Request) bool {
+	if r.TLS == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.proxy != nil && r.TLS != nil && r.TLS.ServerName == s.proxy.ServerName
+	return s.proxy != nil && r.TLS.ServerName == s.proxy.ServerName
+}
+
+// forwarded returns the request as Entra gets it. The token proxy takes Entra's paths behind any prefix, and knows the tenant of
+// a request for a token at its root, where the curl of "Set up identity bindings" sends one.
+func (s *state) forwarded(r *http.Request) *http.Request {
+	if !s.isBound(r) {
+		return r
+	}
+	rest := strings.Trim(r.URL.Path, "/")
+	if rest == "" && r.Method == http.MethodPost {
+		rest = s.options.TenantID + "/" + tokenPath
+	}
+	for ; rest != ""; _, rest, _ = strings.Cut(rest, "/") {
+		to, u := *r, *r.URL
+		to.URL, u.Path = &u, "/"+rest
+		if at := endpointOf(&to, true); at == Entra || at == Discovery {
+			return &to
+		}
+	}
+	return r
 }
 
 // checkBound checks an assertion that came through the token proxy, which needs no federated credential: the identity binding

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -99,4 +100,61 @@ func TestTokenProxy_takesAServer(t *testing.T) {
 	require.PanicsWithValue(t, "managedidtest: an IdentityBinding takes a Server, since its clients use a transport of their own", func() {
 		New(nil).Setenv(t, IdentityBinding)
 	})
+}
+
+func TestTokenProxy_takesAnyPrefixAndKnowsTheTenant(t *testing.T) {
+	srv := newServer(t, nil)
+	srv.Setenv(t, IdentityBinding)
+	env := srv.Environ(IdentityBinding)
+	client, token := podClient(t, env), "/"+srv.TenantID()+"/"+tokenPath
+	for _, row := range []struct {
+		name, method, path string
+		endpoint           Endpoint
+		status             int
+	}{
+		{"no prefix", http.MethodPost, token, Entra, 200},
+		{"prefix", http.MethodPost, "/base" + token, Entra, 200},
+		{"longer prefix", http.MethodPost, "/a/b%2Fc" + token, Entra, 200},
+		{"the root", http.MethodPost, "/", Entra, 200},
+		{"discovery", http.MethodGet, "/base/" + srv.TenantID() + "/" + openIDPath, Discovery, 200},
+		{"another tenant", http.MethodPost, "/base/other/" + tokenPath, Entra, 400},
+		{"something else", http.MethodPost, "/base/token", "", 404},
+		{"nothing", http.MethodGet, "/", "", 404},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			req := exchangeAt(t, env, env["AZURE_KUBERNETES_TOKEN_PROXY"], env["AZURE_FEDERATED_TOKEN_FILE"])
+			u, err := url.Parse(env["AZURE_KUBERNETES_TOKEN_PROXY"] + row.path)
+			require.NoError(t, err)
+			req.Method, req.URL, req.Host = row.method, u, "login.microsoftonline.com"
+			code, _, _ := send(t, client, req)
+			require.Equal(t, row.status, code)
+			log := srv.Requests()
+			last := log[len(log)-1]
+			require.Equal(t, row.endpoint, last.Endpoint)
+			require.Equal(t, u.Path, last.Path, "as it came")
+			require.Equal(t, "login.microsoftonline.com", last.Host)
+		})
+	}
+	req := exchangeAt(t, env, srv.AuthorityHost+"base", env["AZURE_FEDERATED_TOKEN_FILE"])
+	code, _, _ := send(t, srv.Client(), req)
+	require.Equal(t, 404, code, "Entra itself has no prefix")
+}
+
+func TestTokenProxy_hasEntrasFaults(t *testing.T) {
+	srv := newServer(t, nil)
+	srv.Setenv(t, IdentityBinding)
+	env := srv.Environ(IdentityBinding)
+	client := podClient(t, env)
+	ask := func() *http.Request {
+		return exchangeAt(t, env, env["AZURE_KUBERNETES_TOKEN_PROXY"], env["AZURE_FEDERATED_TOKEN_FILE"])
+	}
+	srv.Inject(Fault{Endpoint: Entra, Status: 503, Count: 1})
+	code, _, _ := send(t, client, ask())
+	require.Equal(t, 503, code)
+	srv.Inject(Fault{Endpoint: Entra, Refused: true})
+	_, err := client.Do(ask())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	srv.ClearFaults()
+	code, _, _ = send(t, client, ask())
+	require.Equal(t, 200, code)
 }

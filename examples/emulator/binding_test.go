@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -14,9 +15,9 @@ import (
 	"github.com/managedid/managedid"
 )
 
-// askProxy gets a token as a program in a pod with an identity binding does, and ends its process.
-func askProxy() {
-	cred, err := managedid.NewWorkloadIdentityCredential(&managedid.WorkloadIdentityCredentialOptions{EnableAzureProxy: true})
+// askProxy asks for a token as a program in a pod with an identity binding does, opted in or not, and ends its process.
+func askProxy(optedIn bool) {
+	cred, err := managedid.NewWorkloadIdentityCredential(&managedid.WorkloadIdentityCredentialOptions{EnableAzureProxy: optedIn})
 	if err == nil {
 		_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
 	}
@@ -25,12 +26,22 @@ func askProxy() {
 }
 
 func testBindingCommand(t *testing.T, program string) {
-	cmd := exec.Command(program, "-source", "identity-binding", "--", os.Args[0])
-	cmd.Env = append(os.Environ(), child+"=binding", "AZURE_KUBERNETES_CA_DATA=of the machine")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err)
-	require.Equal(t, "<nil>\n", string(out))
-	require.Regexp(t, `^\S+ POST /[0-9a-f-]{36}/oauth2/v2\.0/token resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} 200 identity=[0-9a-f-]{36}\n$`, stderr.String())
+	for _, row := range []struct{ name, child, output, answer string }{
+		{"opted in", "binding", `<nil>`, `200 identity=[0-9a-f-]{36}`},
+		{"not opted in", "no binding", `.*; set EnableAzureProxy in the options of a WorkloadIdentityCredential \(401 Unauthorized, .*AADSTS700212: .*`, `401`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.child != "binding" && runtime.GOOS != "linux" {
+				t.Skip("Go reads SSL_CERT_FILE on Linux")
+			}
+			cmd := exec.Command(program, "-source", "identity-binding", "--", os.Args[0])
+			cmd.Env = append(os.Environ(), child+"="+row.child, "AZURE_KUBERNETES_CA_DATA=of the machine")
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			require.NoError(t, err)
+			require.Regexp(t, `^`+row.output+`\n$`, string(out))
+			require.Regexp(t, `^\S+ POST /[0-9a-f-]{36}/oauth2/v2\.0/token resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} `+row.answer+`\n$`, stderr.String())
+		})
+	}
 }

@@ -32,7 +32,9 @@ func TestMain(m *testing.M) {
 	case "arc":
 		askAgent()
 	case "binding":
-		askProxy()
+		askProxy(true)
+	case "no binding":
+		askProxy(false)
 	case "exchange":
 		exchange()
 	case "signal":
