@@ -93,11 +93,16 @@ func (e *entra) source(tenant string) *source {
 var entraRetry = policy.RetryOptions{MaxRetries: 3, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: 20 * time.Second,
 	ShouldRetry: func(resp *http.Response, err error) bool {
 		if err != nil {
-			_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
-			return !untrusted
+			return !isUntrusted(err)
 		}
 		return resp != nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 || readAnswer(resp).code == "temporarily_unavailable")
 	},
+}
+
+// isUntrusted tells whether a server's certificate was refused.
+func isUntrusted(err error) bool {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return untrusted
 }
 
 // entraScope joins the scopes as the request has them.

@@ -244,6 +244,9 @@ func transportCause(err error, secrets ...string) string {
 	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return "the endpoint's certificate is not valid"
 	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok { // whose own text may quote a certificate
+		return "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		inner := op.Err
 		for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -53,6 +52,7 @@ func newTokenProxy() (*tokenProxy, error) {
 	if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.ForceQuery {
 		return nil, errors.New(tokenProxyVariable + " is not an https URL without user, query and fragment")
 	}
+	u.Path = cmp.Or(u.Path, "/") // JoinPath would make a relative one
 	p.url = u
 	switch {
 	case p.caFile != "":
@@ -72,19 +72,36 @@ func newTokenProxy() (*tokenProxy, error) {
 // transport replaces the user's.
 func (p *tokenProxy) transport(policy.Transporter) (policy.Transporter, error) { return p, nil }
 
-// Do sends the request to the proxy. All but the URL's beginning stays, the Host header too.
+// Do sends the request to the proxy, and once more where the certificates that it is trusted by were replaced during the
+// handshake, before which nothing is sent.
 func (p *tokenProxy) Do(req *http.Request) (*http.Response, error) {
 	client, err := p.current()
 	if err != nil {
 		return nil, err
 	}
-	u := *p.url
-	u.Path = strings.TrimSuffix(p.url.Path, "/") + req.URL.Path
-	u.RawPath = strings.TrimSuffix(p.url.EscapedPath(), "/") + req.URL.EscapedPath()
-	u.RawQuery = req.URL.RawQuery
+	resp, err := client.Do(p.directed(req))
+	if !isUntrusted(err) {
+		return resp, err
+	}
+	next, unreadable := p.current()
+	if unreadable != nil {
+		return nil, unreadable
+	} else if next != client {
+		resp, err = next.Do(p.directed(req))
+	}
+	if isUntrusted(err) {
+		err = transportError{err, transportCause(err) + "; see that " + tokenProxyCAFile + " or " + tokenProxyCAData +
+			" has the proxy's authority, and " + tokenProxySNI + " its name"}
+	}
+	return resp, err
+}
+
+// directed returns the request to the proxy. All but the URL's beginning stays, the Host header too.
+func (p *tokenProxy) directed(req *http.Request) *http.Request {
 	r := req.Clone(req.Context())
-	r.URL, r.Host = &u, cmp.Or(req.Host, req.URL.Host)
-	return client.Do(r)
+	r.URL, r.Host = p.url.JoinPath(req.URL.EscapedPath()), cmp.Or(req.Host, req.URL.Host)
+	r.URL.RawQuery = req.URL.RawQuery
+	return r
 }
 
 // current returns the client for a request. A file that is empty is in the middle of its replacement.
@@ -102,7 +119,7 @@ func (p *tokenProxy) current() (*http.Client, error) {
 		err = p.rely(content)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the file %s, from %s, can't be used: %v", p.caFile, tokenProxyCAFile, err)
+		return nil, transportError{err, oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", p.caFile, tokenProxyCAFile, err))}
 	}
 	return p.client, nil
 }
