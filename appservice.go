@@ -88,10 +88,6 @@ func (e hostEndpoint) request(ctx context.Context, a ask, id ManagedIDKind) (*po
 
 func explainAppService(a answer, secret string, id ManagedIDKind) verdict {
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
-	case a.code == "invalid_resource" || a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case a.status == http.StatusBadRequest:
 		return verdict{reason: ReasonIdentityNotFound, advice: missingIdentity(id)}
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:

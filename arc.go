@@ -130,12 +130,8 @@ func unconfirmed(id ManagedIDKind) verdict {
 
 func explainArc(a answer, id ManagedIDKind) verdict {
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
 	case a.code == "identity_not_found":
 		return verdict{reason: ReasonIdentityNotFound, advice: missingIdentity(id)}
-	case a.code == "invalid_resource" || a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case a.status == http.StatusUnauthorized:
 		return verdict{reason: ReasonRejectedCredential, advice: "the agent refused the key from the file that it had named; restart the agent if this goes on"}
 	case a.status == http.StatusRequestTimeout, a.status >= 500:

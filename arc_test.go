@@ -24,7 +24,7 @@ func arcWith(t *testing.T, o azcore.ClientOptions, dir string, id ManagedIDKind,
 	endpoint, err := url.Parse("http://localhost:40342/metadata/identity/oauth2/token")
 	require.NoError(t, err)
 	s := arcSource(id, endpoint, keysIn(dir))
-	s.scope = managedScope
+	managed(s)
 	c, err := newCredential(nameManagedIdentity, s, o, NewTokenCache(nil), logger)
 	require.NoError(t, err)
 	return &ManagedIdentityCredential{c}

@@ -38,10 +38,6 @@ func azureMLSource(id ManagedIDKind) (*source, error) {
 // 31071).
 func explainAzureML(a answer, id ManagedIDKind) verdict {
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
-	case a.code == "invalid_resource" || a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case a.status == http.StatusBadRequest, a.status == http.StatusNotFound:
 		advice := missingIdentity(id)
 		if id == nil {

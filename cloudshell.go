@@ -50,13 +50,9 @@ func cloudShellSource(id ManagedIDKind) (*source, error) {
 
 func explainCloudShell(a answer) verdict {
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
 	case a.code == "AudienceNotSupported":
 		return verdict{reason: ReasonInvalidScope, advice: "the resource is not one of those that Cloud Shell gives tokens for; " +
 			"correct the scope, or use another credential"}
-	case a.code == "invalid_resource" || a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case a.status == http.StatusNotFound, a.status >= 500:
 		return verdict{reason: ReasonNotReady, advice: "the endpoint is not ready, after all retries"}
 	}

@@ -78,10 +78,6 @@ func explainIMDS(a answer, id ManagedIDKind) verdict {
 	// IMDS has one code, invalid_request, for what takes different remedies, so its description decides
 	description := strings.ToLower(a.description)
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
-	case a.code == "invalid_resource" || a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case strings.Contains(description, "multiple user assigned"):
 		return verdict{reason: ReasonAmbiguousIdentity,
 			advice: "this host has several user-assigned identities; name one in the options or in AZURE_CLIENT_ID"}

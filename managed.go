@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -159,9 +160,24 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 		return nil, err
 	}
 	s.announced = s.announced || o.Source != ""
-	s.client, s.scope = metadataClient, managedScope
+	managed(s)
 	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
+}
+
+// managed adds what the endpoints of managed identities have in common.
+func managed(s *source) {
+	explain := s.explain
+	s.client, s.scope = metadataClient, managedScope
+	s.explain = func(a answer) verdict {
+		switch {
+		case a.status == http.StatusTooManyRequests:
+			return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
+		case a.code == "invalid_resource", a.code == "invalid_scope":
+			return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
+		}
+		return explain(a)
+	}
 }
 
 // identityName is a part of an identity's name in a cache. GUIDs and resource IDs have no case.

@@ -163,8 +163,6 @@ func unpinned(why string) error {
 // explainServiceFabric goes by the table "Error handling" of the page.
 func explainServiceFabric(a answer) verdict {
 	switch {
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this application"}
 	case a.code == "ManagedIdentityNotFound", a.status == http.StatusNotFound:
 		return verdict{reason: ReasonIdentityNotFound, advice: "the application has no managed identity, or IDENTITY_HEADER is not this process's; " +
 			"assign an identity to the application and map it in its manifest, or restart the program"}
@@ -175,8 +173,6 @@ func explainServiceFabric(a answer) verdict {
 	case a.code == "InvalidApiVersion":
 		return verdict{reason: ReasonConfiguration, advice: "the cluster doesn't take api-version " + serviceFabric.apiVersion +
 			"; update its Service Fabric runtime, or IDENTITY_ENDPOINT is not that of managed identities"}
-	case a.code == "invalid_resource", a.code == "invalid_scope":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 	case a.code == "InternalServerError":
 		return verdict{reason: ReasonNotReady, advice: "the endpoint failed, after all retries; a wrong resource is the usual cause, so check the scope, and whether the resource ends with a slash"}
 	case a.status == http.StatusRequestTimeout, a.status >= 500:
