@@ -1,6 +1,11 @@
 package lab
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"time"
 
 	"github.com/managedid/managedid/managedidtest"
@@ -31,4 +36,28 @@ func StartScaled() (*Lab, error) {
 		l.Setenv(name, value)
 	}
 	return l, nil
+}
+
+// Rotate starts a scaled lab with one service, runs this program again in its environment with the variable set, and returns
+// how many tokens for the resource were asked for.
+func Rotate(ctx context.Context, service func(*Lab) error, variable, resource string) (tokens int, err error) {
+	l, err := StartScaled()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := service(l); err != nil {
+		return 0, err
+	}
+	again := exec.CommandContext(ctx, os.Args[0])
+	again.Env = append(l.Environ(), variable+"=1")
+	if out, err := again.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	for _, r := range l.Emulator.Requests() {
+		if r.Resource == resource {
+			tokens++
+		}
+	}
+	return tokens, nil
 }
