@@ -32,7 +32,18 @@ type Fault struct {
 	// Delay is the time that passes before whatever follows. Zero: none.
 	Delay time.Duration
 
-	// Reset resets the connection after the request was read. There is no answer then.
+	// Pace is the time that passes before each byte of the body. Zero: none.
+	Pace time.Duration
+
+	// Length is what Content-Length announces; the rest of a longer body follows nevertheless. Zero: the body's length. Negative:
+	// nothing is announced, and the body comes in chunks.
+	Length int64
+
+	// Cut is the number of bytes of the body after which the connection is closed. Zero: none, the body comes whole.
+	Cut int
+
+	// Reset resets the connection after the request was read; there is no answer then. With Cut, after that many bytes of the
+	// body or, if it has no more, all of them.
 	Reset bool
 
 	// Refused refuses connections. On a [Server] it holds for a whole address, the one that the Endpoint is at: that of
@@ -57,8 +68,9 @@ func (e *Emulator) Inject(f Fault) {
 	case AppService2017:
 		panic("managedidtest: invalid Fault: " + string(f.Endpoint) + " is no endpoint; AppService is")
 	}
-	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.Status != 0 && (f.Status < 200 || f.Status > 599) {
-		panic(fmt.Sprintf("managedidtest: invalid Fault: Count %d, For %v, Delay %v, Status %d", f.Count, f.For, f.Delay, f.Status))
+	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.Pace < 0 || f.Cut < 0 || f.Status != 0 && (f.Status < 200 || f.Status > 599) {
+		panic(fmt.Sprintf("managedidtest: invalid Fault: Count %d, For %v, Delay %v, Pace %v, Cut %d, Status %d",
+			f.Count, f.For, f.Delay, f.Pace, f.Cut, f.Status))
 	}
 	f.Header = f.Header.Clone()
 	in := &fault{Fault: f, left: f.Count}

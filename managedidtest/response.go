@@ -3,8 +3,6 @@ package managedidtest
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -64,25 +62,6 @@ func notGET(a answer) answer { return notAllowed(http.MethodGet, a) }
 func notAllowed(allowed string, a answer) answer {
 	a.header.Set("Allow", allowed)
 	return a
-}
-
-// response is the answer as net/http's Transport would return it.
-func (a answer) response(r *http.Request) *http.Response {
-	body := a.body
-	if r.Method == http.MethodHead {
-		body = nil
-	}
-	h := a.header.Clone()
-	h.Set("Content-Length", fmt.Sprint(len(a.body)))
-	return &http.Response{
-		Status:     fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)),
-		StatusCode: a.status,
-		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        h,
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(a.body)),
-		Request:       r,
-	}
 }
 
 // connError is the error of a system call on a connection, as package net returns it.

@@ -6,13 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"maps"
 	"mime"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -23,6 +20,7 @@ type answer struct {
 	header   http.Header
 	body     []byte
 	identity string // client ID; zero if it is no token
+	delivery
 }
 
 // errReset says that the connection is reset instead of answered.
@@ -48,11 +46,7 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 		return
 	}
-	w.Header()["Content-Type"] = nil // no guess, unless the answer has one
-	maps.Copy(w.Header(), a.header)
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
-	w.WriteHeader(a.status)
-	w.Write(a.body)
+	a.send(w, r)
 }
 
 // reset ends the connection with RST, or as abruptly as the server lets it.
@@ -65,7 +59,7 @@ func reset(w http.ResponseWriter) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		raw = secure.NetConn()
 	}
-	if tcp, ok := raw.(*net.TCPConn); ok {
+	if tcp, ok := raw.(interface{ SetLinger(seconds int) error }); ok {
 		tcp.SetLinger(0)
 	}
 	raw.Close() // without TLS's farewell
@@ -177,7 +171,7 @@ func (s *state) run(t *turn) (answer, error) {
 	if err := wait(t.request.Context(), t.fault.Delay); err != nil {
 		return answer{}, err
 	}
-	if t.fault.Reset || t.fault.Refused {
+	if t.fault.Reset && t.fault.Cut == 0 || t.fault.Refused {
 		return answer{}, errReset
 	}
 	a := answer{status: cmp.Or(t.fault.Status, http.StatusOK), header: usualHeader(t.endpoint), body: []byte(t.fault.Body)}
@@ -190,6 +184,7 @@ func (s *state) run(t *turn) (answer, error) {
 			delete(a.header, http.CanonicalHeaderKey(name))
 		}
 	}
+	a.delivery = t.fault.delivery()
 	return a, nil
 }
 
