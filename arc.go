@@ -1,9 +1,7 @@
 package managedid
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -105,19 +103,7 @@ func confirmArc(body []byte, id ManagedIDKind) error {
 	if id.idKind() == kindResourceID {
 		names = append(names, "mi_res_id")
 	}
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(bytes.TrimPrefix(body, bom), &fields)
-	confirmed := false
-	for _, name := range names {
-		if value, ok := fields[name]; ok {
-			var echo string
-			if json.Unmarshal(value, &echo) != nil || !strings.EqualFold(echo, id.String()) {
-				return unconfirmed(id)
-			}
-			confirmed = true
-		}
-	}
-	if !confirmed {
+	if its, others := echoed(body, id, names...); !its || others {
 		return unconfirmed(id)
 	}
 	return nil

@@ -147,7 +147,8 @@ func TestCache_waitsForTheRefreshWithUnderTwoMinutesLeft(t *testing.T) {
 		{"two minutes left: nobody waits", 2 * time.Minute, time.Second, 0, false},
 		{"a moment less: the caller waits", 2*time.Minute - time.Nanosecond, time.Second, time.Second, true},
 		{"two seconds at most", time.Minute, time.Hour, 2 * time.Second, false},
-		{"not beyond the expiry", time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond, true},
+		{"not up to the expiry", time.Second, 1500 * time.Millisecond, time.Second - lastMoment, false},
+		{"not at all in the last moment", lastMoment, time.Second, 0, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -210,7 +210,7 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 		}
 		var until time.Time
 		if valid {
-			until = f.began.Add(urgentWait)
+			until = earlier(f.began.Add(urgentWait), t.ExpiresOn.Add(-lastMoment))
 			if ctx.Err() != nil || !now.Before(until) || now.Before(opens) {
 				return t, nil
 			}

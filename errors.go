@@ -220,10 +220,11 @@ func quotable(s string) string {
 type transportError struct {
 	err   error
 	cause string
+	begun *answer // what had come of an answer before, or nil
 }
 
 func newTransportError(err error, req *http.Request) transportError {
-	return transportError{err, transportCause(err, secrets(req)...)}
+	return transportError{err: err, cause: transportCause(err, secrets(req)...)}
 }
 
 func (e transportError) Error() string { return e.cause }

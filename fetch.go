@@ -165,10 +165,14 @@ func (c *credential) unanswered(ctx context.Context, err error, secrets ...strin
 	if v, ok := errors.AsType[verdict](err); ok {
 		return &AuthenticationFailedError{Reason: v.reason, message: c.who + ": " + v.advice}
 	}
-	return c.notReady(cause)
+	e := c.notReady(cause)
+	if ctx.Err() != nil && c.endpoint.failure == statusLine(http.StatusTooManyRequests) {
+		e.Reason = ReasonThrottled
+	}
+	return e
 }
 
-func (c *credential) notReady(cause string) error {
+func (c *credential) notReady(cause string) *AuthenticationFailedError {
 	return &AuthenticationFailedError{Reason: ReasonNotReady, message: fmt.Sprintf("%s: no token from %s: %s", c.who, c.source.host, cause)}
 }
 

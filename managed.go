@@ -161,6 +161,9 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	}
 	s.announced = s.announced || o.Source != ""
 	managed(s)
+	if s.confirm == nil {
+		s.confirm = func(body []byte) error { return confirmClientID(body, o.ID) }
+	}
 	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
 }
@@ -178,6 +181,18 @@ func managed(s *source) {
 		}
 		return explain(a)
 	}
+}
+
+// confirmClientID refuses a token that is another identity's, as the answer itself says. Recorded answers of IMDS and App Service
+// echo the client ID alone; one that has none is taken.
+func confirmClientID(body []byte, id ManagedIDKind) error {
+	if id == nil || id.idKind() != kindClientID {
+		return nil
+	} else if _, others := echoed(body, id, "client_id"); !others {
+		return nil
+	}
+	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the answer is for another identity than the one with %s %q, so its token was discarded; "+
+		"see what answers at the endpoint", id.idKind(), oneLine(id.String()))}
 }
 
 // identityName is a part of an identity's name in a cache. GUIDs and resource IDs have no case.

@@ -60,11 +60,14 @@ func (p *presence) fail(now time.Time, verdict error) {
 	}
 }
 
+// begin records how an answer began, which proves the endpoint, or nothing.
+func (p *presence) begin(s *source, a answer) {
+	p.proven = p.proven || s.recognise == nil || s.recognise(a)
+}
+
 // answer records a try that got one: it proves the endpoint, or that something else is at its address.
 func (p *presence) answer(now time.Time, s *source, who string, a answer) {
-	if s.recognise == nil || s.recognise(a) {
-		p.proven = true
-	} else {
+	if p.begin(s, a); !p.proven {
 		p.fail(now, notRecognised(who, s, a))
 	}
 }

@@ -244,7 +244,9 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 		p.endpoint.update(p.endpoint.presence.connect)
 	}})
 	err = errors.New("the transport didn't return")
-	resp, err = req.WithContext(limited).Next()
+	if resp, err = req.WithContext(limited).Next(); err == nil {
+		resp, err = download(resp, req.Raw()) // which a policy of the user's may have brought unread
+	}
 	if err == nil {
 		try.retryAfter = http.Header{}
 		for _, name := range retryAfterHeaders {
@@ -271,6 +273,9 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 		p.endpoint.presence.end()
 		if err != nil {
 			p.endpoint.gate.end(now, closings, nil)
+			if e, ok := errors.AsType[transportError](err); ok && e.begun != nil {
+				p.endpoint.presence.begin(p.source, *e.begun)
+			}
 			if !ended {
 				p.endpoint.failure = cause
 				p.endpoint.presence.fail(now, absent(p.who, p.source, cause))

@@ -17,7 +17,9 @@ const (
 	// urgentBefore is how long before the expiry callers wait for the refresh, each at most urgentWait.
 	urgentBefore = 2 * time.Minute
 	urgentWait   = 2 * time.Second
-	minPause     = 30 * time.Second
+	// lastMoment is how long before its expiry a waiting caller takes a token, since the wait may end late.
+	lastMoment = 100 * time.Millisecond
+	minPause   = 30 * time.Second
 )
 
 // token is immutable once published, so that a hit needs no lock.
@@ -27,6 +29,13 @@ type token struct {
 	asked              time.Time // when the flight that brought it began
 	claims             string    // the challenge that it was asked for with
 	flight             int       // the number of the flight that brought it
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 type freshness int
@@ -107,12 +116,26 @@ func decodeToken(body []byte, sent, now time.Time) (token, error) {
 	// Round drops the monotonic reading, which stands still while a machine sleeps
 	t := token{AccessToken: azcore.AccessToken{Token: raw.AccessToken, ExpiresOn: expiry.Round(0).UTC()}}
 	if !now.Before(t.ExpiresOn) {
-		return token{}, errors.New("the token in the answer has expired already")
+		return token{}, errors.New("the token in the answer has expired already; check the clock of this machine")
 	}
 	if in, has := parseSeconds(scalar(raw.RefreshIn)); has && sent.Add(in).Before(t.ExpiresOn) {
 		t.RefreshOn = sent.Add(in).Round(0).UTC()
 	}
 	return t, nil
+}
+
+// echoed tells what an answer says in the fields of these names: that its token is the identity's with this ID, or another's.
+func echoed(body []byte, id ManagedIDKind, names ...string) (its, others bool) {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(bytes.TrimPrefix(body, bom), &fields)
+	for _, name := range names {
+		var echo string
+		if value, ok := fields[name]; ok && (json.Unmarshal(value, &echo) != nil || echo != "") {
+			same := strings.EqualFold(echo, id.String())
+			its, others = its || same, others || !same
+		}
+	}
+	return its, others
 }
 
 // scalar returns the text of a JSON string or number, and "" for anything else.

@@ -14,7 +14,7 @@ const (
 	notJSON       = "the answer is not the JSON of a token"
 	noAccessToken = "the answer has no access_token"
 	noExpiry      = "the answer has neither a usable expires_on nor a usable expires_in"
-	expiredToken  = "the token in the answer has expired already"
+	expiredToken  = "the token in the answer has expired already; check the clock of this machine"
 )
 
 // decodeErrors are all that decodeToken may say: constants, so that none can quote an answer.

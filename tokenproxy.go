@@ -90,7 +90,7 @@ func (p *tokenProxy) Do(req *http.Request) (*http.Response, error) {
 		resp, err = next.Do(p.directed(req))
 	}
 	if isUntrusted(err) {
-		err = transportError{err, transportCause(err) + "; see that " + tokenProxyCAFile + " or " + tokenProxyCAData +
+		err = transportError{err: err, cause: transportCause(err) + "; see that " + tokenProxyCAFile + " or " + tokenProxyCAData +
 			" has the proxy's authority, and " + tokenProxySNI + " its name"}
 	}
 	return resp, err
@@ -119,7 +119,7 @@ func (p *tokenProxy) current() (*http.Client, error) {
 		err = p.rely(content)
 	}
 	if err != nil {
-		return nil, transportError{err, oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", p.caFile, tokenProxyCAFile, err))}
+		return nil, transportError{err: err, cause: oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", p.caFile, tokenProxyCAFile, err))}
 	}
 	return p.client, nil
 }

@@ -165,16 +165,27 @@ func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	resp, err := t.Transporter.Do(req)
 	if err != nil {
 		return nil, newTransportError(err, req)
-	} else if resp == nil || resp.Body == nil {
+	}
+	return download(resp, req)
+}
+
+// download reads the body while the request's context lives.
+func download(resp *http.Response, req *http.Request) (*http.Response, error) {
+	if resp == nil || resp.Body == nil {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	if resp.ContentLength > maxBody {
-		return nil, newTransportError(errTooLarge, req)
+	var body []byte
+	err := errTooLarge
+	if resp.ContentLength <= maxBody {
+		body, err = readCapped(resp.Body)
 	}
-	body, err := readCapped(resp.Body)
-	if err != nil {
-		return nil, newTransportError(err, req)
+	if err != nil && resp.StatusCode/100 == 2 {
+		e := newTransportError(err, req)
+		e.begun = &answer{status: resp.StatusCode, header: resp.Header}
+		return nil, e
+	} else if err != nil { // a refusal stands, whatever became of its text
+		body, resp.ContentLength = nil, 0
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
@@ -203,4 +214,4 @@ func readCapped(r io.Reader) ([]byte, error) {
 	}
 }
 
-var errTooLarge = verdict{reason: ReasonMalformedAnswer, advice: "the answer is larger than 1 MiB"}
+var errTooLarge error = verdict{reason: ReasonMalformedAnswer, advice: "the answer is larger than 1 MiB"}
