@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -170,7 +171,18 @@ func FuzzParseCertificates(f *testing.F) {
 		certs, key, err := ParseCertificates(data, nil)
 		require.Equal(t, err == nil, len(certs) > 0 && key != nil)
 		if err != nil {
-			require.Equal(t, oneLine(err.Error()), err.Error())
+			requireLine(t, err.Error(), strings.Fields(string(data))...)
+			return
 		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		require.NoError(t, err)
+		formatted := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		for _, c := range certs {
+			formatted = append(formatted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+		}
+		again, key2, err := ParseCertificates(formatted, nil)
+		require.NoError(t, err)
+		require.Equal(t, certs, again)
+		require.True(t, key.(interface{ Equal(crypto.PrivateKey) bool }).Equal(key2))
 	})
 }

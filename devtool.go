@@ -93,10 +93,8 @@ func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (resul
 	fail := func(reason Reason, text string) (token, error) {
 		return token{}, &AuthenticationFailedError{Reason: reason, message: who + ": " + text}
 	}
-	for _, scope := range strings.Fields(a.scope) {
-		if strings.ContainsFunc(scope, notInScope) {
-			return fail(ReasonInvalidScope, "the scope has characters other than letters, digits and . - _ / :")
-		}
+	if strings.ContainsFunc(a.scope, func(r rune) bool { return r != ' ' && notInScope(r) }) {
+		return fail(ReasonInvalidScope, "the scope has characters other than letters, digits and . - _ / :")
 	}
 	arguments, err := t.arguments(a, tenant)
 	if err != nil {
@@ -114,12 +112,19 @@ func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (resul
 		}
 		return fail("", text)
 	}
+	if result, err = t.read(output, time.Now()); err != nil {
+		return fail(ReasonMalformedAnswer, err.Error())
+	}
+	return result, nil
+}
+
+func (t *tool) read(output []byte, now time.Time) (token, error) {
 	raw, expires, err := t.decode(output)
 	switch {
-	case err != nil || strings.TrimSpace(raw) == "":
-		return fail(ReasonMalformedAnswer, "the program's output is not the JSON of a token")
-	case !time.Now().Before(expires):
-		return fail(ReasonMalformedAnswer, "the program gave a token that has expired")
+	case err != nil || !isToken(raw) || expires.UTC().Year() > 9999:
+		return token{}, errors.New("the program's output is not the JSON of a token")
+	case !now.Before(expires):
+		return token{}, errors.New("the program gave a token that has expired")
 	}
 	return token{AccessToken: azcore.AccessToken{Token: raw, ExpiresOn: expires.UTC()}}, nil
 }

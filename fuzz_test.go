@@ -2,16 +2,16 @@ package managedid
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/require"
@@ -88,10 +88,11 @@ func FuzzDecodeToken(f *testing.F) {
 			require.Zero(t, got)
 			return
 		}
-		require.NotEmpty(t, strings.TrimSpace(got.Token))
-		require.Equal(t, time.UTC, got.ExpiresOn.Location())
-		require.True(t, got.ExpiresOn.After(now))
-		require.LessOrEqual(t, got.ExpiresOn.Year(), 9999, "encoding/json refuses later years")
+		requireUsable(t, got, now)
+		again, err := decodeToken([]byte(tokenBodyOf(got)), now, now)
+		require.NoError(t, err)
+		require.Equal(t, got.ExpiresOn.Truncate(time.Second), again.ExpiresOn)
+		require.True(t, got.Token == again.Token)
 		if !got.RefreshOn.IsZero() {
 			require.Equal(t, time.UTC, got.RefreshOn.Location())
 			require.True(t, got.RefreshOn.After(sent))
@@ -102,6 +103,11 @@ func FuzzDecodeToken(f *testing.F) {
 		require.False(t, plan.due.After(plan.ExpiresOn))
 		require.Equal(t, fresh, plan.freshness(now))
 	})
+}
+
+func tokenBodyOf(t token) string {
+	quoted, _ := json.Marshal(t.Token)
+	return fmt.Sprintf(`{"access_token":%s,"expires_on":%d}`, quoted, t.ExpiresOn.Unix())
 }
 
 func FuzzRetryAfter(f *testing.F) {
@@ -120,38 +126,59 @@ func FuzzRetryAfter(f *testing.F) {
 		d := retryAfter(h, july2017)
 		require.GreaterOrEqual(t, d, time.Duration(0))
 		require.LessOrEqual(t, d, maxRetryAfter)
-		require.Zero(t, retryAfter(http.Header{}, july2017))
+		for name, unit := range map[string]time.Duration{"Retry-After": time.Second, "Retry-After-Ms": time.Millisecond, "X-Ms-Retry-After-Ms": time.Millisecond} {
+			again := http.Header{name: {strconv.FormatInt(int64(d/unit), 10)}}
+			require.Equal(t, d.Truncate(unit), retryAfter(again, july2017))
+		}
+		date := http.Header{"Retry-After": {july2017.Add(d).Format(http.TimeFormat)}}
+		require.Equal(t, d.Truncate(time.Second), retryAfter(date, july2017))
 	})
+}
+
+func nonEmpty(secret string) []string {
+	if secret == "" {
+		return nil
+	}
+	return []string{secret}
 }
 
 func FuzzReadAnswer(f *testing.F) {
 	recorded := answers(f)
 	for _, name := range slices.Sorted(maps.Keys(recorded)) {
-		f.Add(400, recorded[name])
-		f.Add(200, recorded[name])
+		f.Add(400, recorded[name], "")
+		f.Add(200, recorded[name], secretToken)
 	}
 	for _, s := range []string{`{"error":"a\nb","error_description":"first\r\nsecond\tthird\u0000"}`, `{"error":{"code":"c","message":"m"},"error_description":"d"}`,
 		`{"error_description":"AADSTS500011: nobody. Trace ID: 1 Timestamp: 2"}`, `{"message":"` + strings.Repeat("é", 1000) + `"}`,
 		`{"error":1,"message":{}}`, `null`, `{"error":null}`, `{"error":"\u0085\u009b31m","message":"\u2028\u2029"}`} {
-		f.Add(500, []byte(s))
-		f.Add(204, []byte("\xef\xbb\xbf"+s))
+		f.Add(500, []byte(s), "AADSTS500011")
+		f.Add(204, []byte("\xef\xbb\xbf"+s), "first\r\nsecond")
 	}
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
+	explains := []func(answer) verdict{func(a answer) verdict { return (&entra{}).explain(a, someTenant) }}
+	for _, of := range []Source{SourceIMDS, SourceAzureArc, SourceCloudShell} {
+		blankEnvironment(f)
+		f.Setenv("MSI_ENDPOINT", "http://127.0.0.1/")
+		s, err := managedSource(&ManagedIdentityCredentialOptions{Source: of})
+		require.NoError(f, err)
+		explains = append(explains, s.explain)
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte, secret string) {
 		resp := respond(&http.Request{}, status, string(body))
-		a := readAnswer(resp)
+		a := readAnswer(resp, nonEmpty(secret)...)
 		line := a.String()
 		require.NotContains(t, line, "Trace ID:")
-		require.Less(t, len(line), 1000)
-		require.True(t, utf8.ValidString(line))
-		for _, r := range line {
-			require.False(t, unicode.IsControl(r) || r == '\u2028' || r == '\u2029', "%q is more than one line", line)
-		}
+		requireLine(t, line, secret)
 		if !json.Valid([]byte(strings.TrimPrefix(string(body), string(bom)))) {
 			require.Equal(t, statusLine(status), line, "a body that is not JSON is never quoted")
 		}
 		if status/100 == 2 && a.description != "" {
 			require.NotContains(t, line, ": "+a.description)
 		}
-		require.Equal(t, a, readAnswer(resp), "the body is read again")
+		require.Equal(t, a, readAnswer(resp, nonEmpty(secret)...), "the body is read again")
+		for _, explain := range explains {
+			v := explain(a)
+			requireLine(t, v.advice, secret)
+			require.NotEmpty(t, v.advice)
+		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
@@ -69,8 +70,8 @@ var isRegion = regexp.MustCompile(`^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$`).MatchSt
 
 // regionalHost is the host of a cloud's token service in a region, as MSAL Go has it (apps/internal/oauth/ops/authority).
 func regionalHost(host, region string) (string, error) {
-	switch {
-	case region == "":
+	switch name, _, _ := strings.Cut(host, ":"); {
+	case region == "", host[0] == '[', net.ParseIP(name) != nil: // an address has no regions
 		return host, nil
 	case strings.EqualFold(region, "TryAutoDetect"), strings.EqualFold(region, "AutoDiscoverRegion"):
 		return "", errors.New("AZURE_REGIONAL_AUTHORITY_NAME asks to detect the region, which is not supported; set it to the region's name, or to nothing")

@@ -66,6 +66,8 @@ func TestAuthority_ofARegion(t *testing.T) {
 		{"China", "https://login.chinacloudapi.cn/", "chinaeast2", "t", "chinaeast2.login.partner.microsoftonline.cn", ""},
 		{"an unknown host", "https://login.example/", "r-1", "t", "r-1.login.example", ""},
 		{"none", "", "", "t", "login.microsoftonline.com", ""},
+		{"an address has none", "https://[::1]:8443/", "westus2", "t", "[::1]:8443", ""},
+		{"nor has one of IPv4", "https://127.0.0.1:8443/", "westus2", "t", "127.0.0.1:8443", ""},
 		{"AD FS has none", "https://fs.example/", "westus2", "adfs", "fs.example", ""},
 		{"detection", "", "TryAutoDetect", "t", "", detect},
 		{"detection, as in JavaScript", "", "AutoDiscoverRegion", "t", "", detect},

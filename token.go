@@ -103,6 +103,8 @@ func decodeToken(body []byte, sent, now time.Time) (token, error) {
 	}
 	if strings.TrimSpace(raw.AccessToken) == "" {
 		return token{}, errors.New("the answer has no access_token")
+	} else if !isToken(raw.AccessToken) {
+		return token{}, errors.New("the access_token in the answer can't be the value of a header")
 	}
 	expiry, ok := parseExpiresOn(scalar(raw.ExpiresOn))
 	if in, has := parseSeconds(scalar(raw.ExpiresIn)); has {
@@ -136,6 +138,11 @@ func echoed(body []byte, id ManagedIDKind, names ...string) (its, others bool) {
 		}
 	}
 	return its, others
+}
+
+// isToken tells whether it can stand behind "Bearer " in a header. RFC 6750, section 2.1, allows even less.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // scalar returns the text of a JSON string or number, and "" for anything else.

@@ -13,12 +13,13 @@ import (
 const (
 	notJSON       = "the answer is not the JSON of a token"
 	noAccessToken = "the answer has no access_token"
+	unsendable    = "the access_token in the answer can't be the value of a header"
 	noExpiry      = "the answer has neither a usable expires_on nor a usable expires_in"
 	expiredToken  = "the token in the answer has expired already; check the clock of this machine"
 )
 
 // decodeErrors are all that decodeToken may say: constants, so that none can quote an answer.
-var decodeErrors = []string{notJSON, noAccessToken, noExpiry, expiredToken}
+var decodeErrors = []string{notJSON, noAccessToken, unsendable, noExpiry, expiredToken}
 
 // july2017 lies before each expiry in testdata/answers.
 var july2017 = time.Unix(1_500_000_000, 0).UTC()
@@ -145,6 +146,9 @@ func TestDecodeToken_refuses(t *testing.T) {
 		{"a token that is null", `{"access_token":null` + on + `}`, noAccessToken},
 		{"an empty token", `{"access_token":""` + on + `}`, noAccessToken},
 		{"a blank token", `{"access_token":" \t\n"` + on + `}`, noAccessToken},
+		{"a token of two lines", `{"access_token":"a\nb"` + on + `}`, unsendable},
+		{"a token in another script", `{"access_token":"tökén"` + on + `}`, unsendable},
+		{"a token behind a blank", `{"access_token":" a"` + on + `}`, unsendable},
 		{"an error", `{"error":"invalid_request","error_description":"` + secretToken + `"}`, noAccessToken},
 		{"no expiry", withToken(``), noExpiry},
 		{"no usable expiry", withToken(`,"expires_on":"","expires_in":null`), noExpiry},
