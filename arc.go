@@ -70,6 +70,7 @@ func arcSource(id ManagedIDKind, endpoint *url.URL, keys arcKeys) *source {
 			}
 			return req, err
 		},
+		oneTime: true,
 		confirm: func(body []byte) error { return confirmArc(body, id) },
 		explain: func(a answer) verdict { return explainArc(a, id) },
 	}
@@ -120,7 +121,7 @@ func explainArc(a answer, id ManagedIDKind) verdict {
 		return verdict{reason: ReasonIdentityNotFound, advice: missingIdentity(id)}
 	case a.status == http.StatusUnauthorized:
 		return verdict{reason: ReasonRejectedCredential, advice: "the agent refused the key from the file that it had named; restart the agent if this goes on"}
-	case a.status == http.StatusRequestTimeout, a.status >= 500:
+	case a.status >= 500:
 		return verdict{reason: ReasonNotReady, advice: "the agent is not ready, after all retries"}
 	}
 	return verdict{advice: "the request was refused"}

@@ -117,6 +117,13 @@ func TestArc_retriesEachRequest(t *testing.T) {
 	}
 	bubble(t, func(t *testing.T) {
 		em, c, _ := newArc(t, nil, managedidtest.Options{})
+		em.Inject(managedidtest.Fault{Endpoint: managedidtest.Arc, Count: 1})
+		em.Inject(managedidtest.Fault{Endpoint: managedidtest.Arc, Count: 1, Cut: 30})
+		require.NoError(t, get(ctx0, c, vault).err, "a key that was spent for a lost answer is not the agent's last word")
+		require.Len(t, em.Requests(), 5)
+	})
+	bubble(t, func(t *testing.T) {
+		em, c, _ := newArc(t, nil, managedidtest.Options{})
 		second(em, 500, "x")
 		require.NoError(t, get(ctx0, c, vault).err, "the key outlives a fault of the agent's")
 		require.Len(t, em.Requests(), 3)

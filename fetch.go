@@ -30,6 +30,8 @@ type source struct {
 	request     func(context.Context, ask) (*policy.Request, error)
 	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
 	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
+	// oneTime: what an answer asked for is good for one request. Where that request's answer was lost, a 401 to its repetition means no more.
+	oneTime bool
 	// confirm checks a successful answer before its token is taken; nil: nothing to check.
 	confirm func(body []byte) error
 	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
@@ -60,22 +62,17 @@ func (verdict) NonRetriable() {}
 
 // fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
 func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
-	req, err := c.source.request(ctx, a)
-	if err != nil {
-		return t, c.unable(err)
+	req, resp, last, err := c.exchange(ctx, a)
+	spent := func() bool {
+		return err == nil && c.source.oneTime && resp.StatusCode == http.StatusUnauthorized && last.number > 1
 	}
-	resp, sent, err := c.send(req)
-	if err == nil && c.source.again != nil {
-		next, err2 := c.source.again(ctx, a, req, resp)
-		if err2 != nil {
-			return t, c.unheeded(resp, err2)
-		} else if next != nil {
-			req = next
-			resp, sent, err = c.send(req)
+	if spent() {
+		if req, resp, last, err = c.exchange(ctx, a); spent() {
+			err = c.notReady("the answers break off")
 		}
 	}
 	if err != nil {
-		return t, c.unanswered(ctx, err, secrets(req.Raw())...)
+		return t, err
 	}
 	body, err := runtime.Payload(resp)
 	if err != nil {
@@ -89,13 +86,33 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 			return t, c.unable(err)
 		}
 	}
-	t, err = decodeToken(body, sent, time.Now())
+	t, err = decodeToken(body, last.sent, time.Now())
 	if err != nil && c.isProven() {
 		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
 	} else if err != nil {
 		err = notRecognised(c.who, c.source, readAnswer(resp))
 	}
 	return t, err
+}
+
+// exchange sends a request, and the one that its answer asks for. It returns the last.
+func (c *credential) exchange(ctx context.Context, a ask) (req *policy.Request, resp *http.Response, last attempt, err error) {
+	if req, err = c.source.request(ctx, a); err != nil {
+		return nil, nil, last, c.unable(err)
+	}
+	if resp, last, err = c.send(req); err == nil && c.source.again != nil {
+		next, err2 := c.source.again(ctx, a, req, resp)
+		if err2 != nil {
+			return nil, nil, last, c.unheeded(resp, err2)
+		} else if next != nil {
+			req = next
+			resp, last, err = c.send(req)
+		}
+	}
+	if err != nil {
+		err = c.unanswered(ctx, err, secrets(req.Raw())...)
+	}
+	return req, resp, last, err
 }
 
 // unable explains why a request couldn't be made, or an answer not taken.
@@ -120,8 +137,8 @@ func (c *credential) unheeded(resp *http.Response, err error) error {
 	return err
 }
 
-// send returns the last answer, with the Retry-After that the gate had hidden, and when its try was sent.
-func (c *credential) send(req *policy.Request) (*http.Response, time.Time, error) {
+// send returns the last answer, with the Retry-After that the gate had hidden, and its try.
+func (c *credential) send(req *policy.Request) (*http.Response, attempt, error) {
 	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
 	resp, err := c.client.Pipeline().Do(req)
 	req.OperationValue(&try)
@@ -132,7 +149,7 @@ func (c *credential) send(req *policy.Request) (*http.Response, time.Time, error
 			resp.Header[name] = values
 		}
 	}
-	return resp, try.sent, err
+	return resp, try, err
 }
 
 // isProven tells whether the endpoint is known to be what it is taken for.

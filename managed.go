@@ -176,6 +176,8 @@ func managed(s *source) {
 		switch {
 		case a.status == http.StatusTooManyRequests:
 			return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
+		case a.status == http.StatusRequestTimeout:
+			return verdict{reason: ReasonNotReady, advice: "the endpoint took too long over the request"}
 		case a.code == "invalid_resource", a.code == "invalid_scope":
 			return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 		}

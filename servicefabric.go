@@ -175,7 +175,7 @@ func explainServiceFabric(a answer) verdict {
 			"; update its Service Fabric runtime, or IDENTITY_ENDPOINT is not that of managed identities"}
 	case a.code == "InternalServerError":
 		return verdict{reason: ReasonNotReady, advice: "the endpoint failed, after all retries; a wrong resource is the usual cause, so check the scope, and whether the resource ends with a slash"}
-	case a.status == http.StatusRequestTimeout, a.status >= 500:
+	case a.status >= 500:
 		return verdict{reason: ReasonNotReady, advice: "the endpoint is not ready, after all retries"}
 	}
 	return verdict{advice: "the request was refused"}

@@ -119,7 +119,7 @@ var serviceFabricFailures = []failure{
 	{"the secret comes back", nil, 400, nested("c", "bad "+someHeader), "", false, "the request was refused (400 Bad Request, c: bad REDACTED)"},
 	{"403", nil, 403, "", "", false, "the request was refused (403 Forbidden)"},
 	{"vector 8: a redirect", nil, 307, "", "", false, "the request was refused (307 Temporary Redirect)"},
-	{"408", nil, 408, "", ReasonNotReady, false, "the endpoint is not ready, after all retries (408 Request Timeout)"},
+	{"408", nil, 408, "", ReasonNotReady, false, "the endpoint took too long over the request (408 Request Timeout)"},
 	{"429", nil, 429, nested("TooManyRequests", ""), ReasonThrottled, false, "the endpoint is throttling this host (429 Too Many Requests, TooManyRequests)"},
 	{"500", nil, 500, nested("InternalServerError", "An error occurred."), ReasonNotReady, false,
 		"the endpoint failed, after all retries; a wrong resource is the usual cause, so check the scope, and whether the resource ends with a slash " +

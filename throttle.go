@@ -203,6 +203,7 @@ func wait(ctx context.Context, done, changed <-chan struct{}, until time.Time) {
 
 // attempt is what a flight remembers of its last try.
 type attempt struct {
+	number     int // 1, 2, …
 	sent       time.Time
 	retryAfter http.Header // what the gate hid from azcore's retry policy
 }
@@ -229,7 +230,9 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	own.sending.Store(true)
 	p.endpoint.update(p.endpoint.presence.try)
-	try := attempt{sent: time.Now()}
+	var try attempt
+	req.OperationValue(&try)
+	try = attempt{number: try.number + 1, sent: time.Now()}
 	var resp *http.Response
 	defer func() { // deferred, so that a panicking transport doesn't keep its place
 		if err != nil || resp.StatusCode/100 != 2 {
