@@ -1,0 +1,191 @@
+package managedid
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/managedidtest"
+)
+
+// faultSource is a credential and the host that it is on.
+type faultSource struct {
+	name         string
+	host         managedidtest.Endpoint
+	takesID      bool
+	secure       bool
+	answeredOnly bool
+	credential   func(*testing.T, *faultHost, azcore.ClientOptions, *TokenCache, ManagedIDKind) (azcore.TokenCredential, error)
+}
+
+var faultSources = []faultSource{
+	{name: "IMDS", host: managedidtest.IMDS, takesID: true, credential: faultyManaged("")},
+	{name: "IMDS in the default chain", host: managedidtest.IMDS, takesID: true, credential: faultyChain},
+	{name: "App Service", host: managedidtest.AppService, takesID: true, credential: faultyManaged("")},
+	{name: "App Service 2017-09-01", host: managedidtest.AppService2017, takesID: true, credential: faultyManaged(SourceAppService)},
+	{name: "Azure Arc", host: managedidtest.Arc, takesID: true, credential: faultyArc},
+	{name: "Azure Arc, at the request with the key", host: managedidtest.Arc, takesID: true, answeredOnly: true, credential: faultyArc},
+	{name: "Azure ML", host: managedidtest.AzureML, takesID: true, credential: faultyManaged("")},
+	{name: "Cloud Shell", host: managedidtest.CloudShell, credential: faultyManaged("")},
+	{name: "Service Fabric", host: managedidtest.ServiceFabric, secure: true, credential: faultyManaged("")},
+	{name: "Entra, secret", host: managedidtest.EntraSecret, secure: true, credential: faultyEnvironment},
+	{name: "Entra, certificate", host: managedidtest.EntraSecret, secure: true, credential: faultyCertificate},
+	{name: "Entra, workload identity in the default chain", host: managedidtest.Workload, secure: true, credential: faultyChain},
+}
+
+func faultyManaged(source Source) func(*testing.T, *faultHost, azcore.ClientOptions, *TokenCache, ManagedIDKind) (azcore.TokenCredential, error) {
+	return func(_ *testing.T, _ *faultHost, o azcore.ClientOptions, cache *TokenCache, id ManagedIDKind) (azcore.TokenCredential, error) {
+		return NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o, Cache: cache, Source: source, ID: id})
+	}
+}
+
+func faultyChain(_ *testing.T, _ *faultHost, o azcore.ClientOptions, cache *TokenCache, id ManagedIDKind) (azcore.TokenCredential, error) {
+	options := &DefaultAzureCredentialOptions{ClientOptions: o, Cache: cache}
+	if id != nil {
+		options.ManagedIdentityClientID = id.String()
+	}
+	return NewDefaultAzureCredential(options)
+}
+
+func faultyEnvironment(_ *testing.T, _ *faultHost, o azcore.ClientOptions, cache *TokenCache, _ ManagedIDKind) (azcore.TokenCredential, error) {
+	return NewEnvironmentCredential(&EnvironmentCredentialOptions{ClientOptions: o, Cache: cache})
+}
+
+func faultyCertificate(t *testing.T, _ *faultHost, o azcore.ClientOptions, cache *TokenCache, _ ManagedIDKind) (azcore.TokenCredential, error) {
+	certs, key, err := ParseCertificates(fixture(t, "leaf-chain.pem"), nil)
+	require.NoError(t, err)
+	return NewClientCertificateCredential(os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID"), certs, key, &ClientCertificateCredentialOptions{ClientOptions: o, Cache: cache})
+}
+
+func faultyArc(t *testing.T, h *faultHost, o azcore.ClientOptions, cache *TokenCache, id ManagedIDKind) (azcore.TokenCredential, error) {
+	endpoint, err := url.Parse(os.Getenv("IDENTITY_ENDPOINT"))
+	require.NoError(t, err)
+	s := arcSource(id, endpoint, keysIn(h.keyDir))
+	managed(s)
+	return newCredential(nameManagedIdentity, s, o, cache, nil)
+}
+
+// cell is a fault at a source: what comes of a call without a token and without a deadline.
+type cell struct {
+	outcome string
+	tries   int
+	wait    string // at most
+}
+
+// Bounds of waits: none is within the jitter of any schedule of retries.
+var bounds = []struct {
+	limit time.Duration
+	text  string
+}{{0, "at once"}, {time.Second, "1 s"}, {20 * time.Second, "20 s"}, {time.Minute, "1 min"}, {2 * time.Minute, "2 min"}, {flightLimit, "3 min"}}
+
+func boundOf(d time.Duration) string {
+	for _, b := range bounds {
+		if d <= b.limit {
+			return b.text
+		}
+	}
+	return "too long: " + d.String()
+}
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return "token"
+	}
+	kind, reason := "failed", reasonOf(err)
+	if _, ok := errors.AsType[*CredentialUnavailableError](err); ok {
+		kind = "unavailable"
+	}
+	if reason == "" {
+		return kind
+	}
+	return fmt.Sprintf("%s (%s)", kind, reason)
+}
+
+// play makes a cell, and checks what holds for each.
+func (of *faultSource) play(t *testing.T, row *faultRow, certificates map[string]*tls.Certificate) (result cell) {
+	bubble(t, func(t *testing.T) {
+		h, closed := newFaultHost(t, of, row, certificates)
+		defer closed() // before the bubble's last wait, in which its connections end
+		fresh := func() azcore.TokenCredential {
+			var id ManagedIDKind
+			if row.id {
+				id = ClientID(someGUID)
+			}
+			c, err := of.credential(t, h, azcore.ClientOptions{Transport: h.client()}, NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore}), id)
+			require.NoError(t, err)
+			return c
+		}
+		c := fresh()
+		h.begin()
+		r := get(ctx0, c, vault)
+		result = cell{outcomeOf(r.err), int(h.tries.Load()), boundOf(r.took)}
+		checkResult(t, r)
+		impatient(t, fresh())
+		h.end()
+		if row.options.TokenLifetime == 0 {
+			recovers(t, c)
+			survives(t, h, fresh())
+		}
+	})
+	return result
+}
+
+func checkResult(t *testing.T, r result) {
+	t.Helper()
+	if r.err != nil {
+		asCredentialError(t, r.err)
+		notOfAContext(t, r.err)
+		return
+	}
+	require.NotEmpty(t, r.token.Token)
+	require.True(t, r.token.ExpiresOn.After(time.Now()))
+}
+
+// impatient callers leave in time.
+func impatient(t *testing.T, c azcore.TokenCredential) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx0, 1500*time.Millisecond)
+	defer cancel()
+	r := get(ctx, c, vault)
+	require.LessOrEqual(t, r.took, 1500*time.Millisecond)
+	if r.err != nil {
+		asCredentialError(t, r.err)
+	}
+}
+
+// recovers: once the fault has ended, a caller waits no longer than the longest pause that an endpoint can have asked for.
+func recovers(t *testing.T, c azcore.TokenCredential) {
+	t.Helper()
+	var r result
+	for range 6 {
+		if r = get(ctx0, c, vault); r.err == nil {
+			return
+		}
+		time.Sleep(time.Minute)
+	}
+	require.NoError(t, r.err)
+}
+
+// survives: whatever the endpoint does, a valid token is handed out until its end, and nobody waits long for another.
+func survives(t *testing.T, h *faultHost, c azcore.TokenCredential) {
+	t.Helper()
+	first := get(ctx0, c, vault)
+	require.NoError(t, first.err)
+	h.begin()
+	defer h.end()
+	for _, left := range []time.Duration{299 * time.Second, 200 * time.Second, 119 * time.Second, 60 * time.Second, time.Second} {
+		time.Sleep(time.Until(first.token.ExpiresOn.Add(-left)))
+		r := get(ctx0, c, vault)
+		require.NoError(t, r.err)
+		require.LessOrEqual(t, r.took, urgentWait)
+		require.True(t, r.token.ExpiresOn.After(time.Now()))
+	}
+}
