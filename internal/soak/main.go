@@ -1,0 +1,40 @@
+// Soak has 200 goroutines ask for tokens of 20 resources with three credentials, at endpoints where things go wrong at random,
+// in a process that is suspended at times, and checks all the while what the library promises: no token that has expired or is
+// another's, one request for a token, the limits and the pauses of the endpoints, every deadline, and that no proxy is used.
+// It needs a system with SSL_CERT_FILE and without a trust store of its own, such as Linux.
+//
+//	go run ./internal/soak -for 10m -seed 1
+//	go run -race ./internal/soak -for 1m -seed 1
+//
+// The seed decides all that is random: faults, suspensions, and what each goroutine asks for, when and for how long. It takes
+// some seconds more than -for, until everything has come to rest. The exit code is 1 where a promise was broken.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+)
+
+func main() {
+	if config := os.Getenv(childVariable); config != "" {
+		exit(runChild(config, os.Stdin, os.Stdout))
+	}
+	duration := flag.Duration("for", 10*time.Minute, "how long things go wrong")
+	seed := flag.Uint64("seed", 1, "of all that is random")
+	flag.Parse()
+	violated, err := run(*seed, *duration)
+	if violated && err == nil {
+		os.Exit(1)
+	}
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(2)
+	}
+	os.Exit(0)
+}

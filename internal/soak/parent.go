@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/managedid/managedid/managedidtest"
+)
+
+// run has things go wrong around a child process, and prints what came of it.
+func run(seed uint64, duration time.Duration) (violated bool, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log.SetOutput(io.Discard) // net/http's word on each handshake that a caller left
+	v := &violations{count: map[string]int{}}
+	imds, entra, err := newSides()
+	if err != nil {
+		return false, err
+	}
+	defer imds.server.Close()
+	defer entra.server.Close()
+	proxy := newProxy(v)
+	defer proxy.Close()
+	dir, err := os.MkdirTemp("", "soak")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	roots := filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(roots, entra.server.CertificatePEM(), 0o600); err != nil {
+		return false, err
+	}
+	c, err := startChild(childEnviron(seed, imds.server, entra.server, proxy.URL, roots))
+	if err != nil {
+		return false, err
+	}
+	defer c.kill()
+	fmt.Printf("seed %d, schedule %s, %v with %d goroutines, %d resources and %d credentials\n",
+		seed, fingerprint(seed), duration, callers, resources, credentialKinds)
+	res, suspended, err := c.torment(ctx, seed, duration, imds, entra)
+	if err != nil {
+		v.add("the process lives", "%v", err)
+	}
+	all := v.counts()
+	maps.Copy(all, res.Violations)
+	summarize(res, suspended, imds, entra, all)
+	return len(all) > 0, nil
+}
+
+func newSides() (imds, entra *side, err error) {
+	imds, err = newSide(managedidtest.IMDS, managedidtest.Options{TokenLifetime: imdsLifetime, UserAssigned: make([]managedidtest.Identity, 1)})
+	if err == nil {
+		entra, err = newSide(managedidtest.Entra, managedidtest.Options{TokenLifetime: entraLifetime})
+	}
+	return imds, entra, err
+}
+
+func summarize(res result, suspended int, imds, entra *side, violations map[string]int) {
+	calls := 0
+	for _, n := range res.Calls {
+		calls += n
+	}
+	fmt.Printf("calls: %d: %s\n", calls, listed(res.Calls))
+	fmt.Printf("requests: %s\n", listed(res.Requests))
+	for _, s := range []*side{imds, entra} {
+		fmt.Printf("faults at %s, which met %d requests: %s\n", s.endpoint, s.met.Load(), listed(s.played))
+	}
+	fmt.Printf("suspensions: %d\n", suspended)
+	fmt.Printf("before: %v; after: %v\n", res.Before, res.After)
+	fmt.Printf("violations: %s\n", listed(violations))
+}
+
+// childEnviron is the environment of a virtual machine, with the proxy that is not to be used.
+func childEnviron(seed uint64, imds, entra *managedidtest.Server, proxy, roots string) []string {
+	app := entra.Applications()[0]
+	config, _ := json.Marshal(childConfig{Seed: seed, TenantID: entra.TenantID(), Secret: app.Secrets[0].Value, ClientIDs: [credentialKinds]string{
+		systemAssigned: imds.SystemAssigned().ClientID, userAssigned: imds.UserAssigned()[0].ClientID, application: app.ClientID}})
+	var env []string
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(strings.ToUpper(e), "=")
+		if !strings.HasPrefix(name, "AZURE_") && !strings.HasSuffix(name, "_PROXY") {
+			env = append(env, e)
+		}
+	}
+	at, _ := url.Parse(imds.URL)
+	return append(env, childVariable+"="+string(config), "HTTP_PROXY="+proxy, "HTTPS_PROXY="+proxy, "SSL_CERT_FILE="+roots,
+		"AZURE_AUTHORITY_HOST="+entra.AuthorityHost,
+		// net/http uses no proxy for loopback addresses, as Entra has here, nor for the very name "localhost"
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://LOCALHOST:"+at.Port())
+}
+
+// child is the process of the callers.
+type child struct {
+	cmd     *exec.Cmd
+	in      io.Closer
+	answers *json.Decoder
+}
+
+func startChild(env []string) (*child, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program)
+	cmd.Env, cmd.Stderr = env, os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &child{cmd, in, json.NewDecoder(out)}, cmd.Start()
+}
+
+// kill ends the process, if it hasn't ended.
+func (c *child) kill() {
+	if c.cmd.ProcessState == nil {
+		c.cmd.Process.Kill()
+		c.cmd.Wait()
+	}
+}
+
+// torment waits until the child is warm, has things go wrong for a while, and returns the child's result.
+func (c *child) torment(ctx context.Context, seed uint64, duration time.Duration, imds, entra *side) (res result, suspended int, err error) {
+	guard := time.AfterFunc(time.Minute, func() { c.cmd.Process.Kill() })
+	defer func() { guard.Stop() }()
+	var warm bool
+	if err := c.answers.Decode(&warm); err != nil {
+		return res, 0, fmt.Errorf("it was never ready: %w", err)
+	}
+	guard.Reset(duration + settlesIn + time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, duration)
+	defer cancel()
+	var work sync.WaitGroup
+	work.Go(func() { imds.play(ctx, seed, imdsStream) })
+	work.Go(func() { entra.play(ctx, seed, entraStream) })
+	work.Go(func() { suspended = c.suspendAtTimes(ctx, seed) })
+	work.Go(func() { <-ctx.Done(); c.in.Close() })
+	err = c.answers.Decode(&res)
+	cancel()
+	work.Wait()
+	if err == nil {
+		err = c.cmd.Wait()
+	} else {
+		c.kill()
+		err = fmt.Errorf("it told no result (%w) and ended: %v", err, c.cmd.ProcessState)
+	}
+	return res, suspended, err
+}
+
+func (c *child) suspendAtTimes(ctx context.Context, seed uint64) (times int) {
+	r := stream(seed, suspensionStream)
+	for {
+		after, length := nextSuspension(r)
+		if !sleep(ctx, after) || suspend(c.cmd.Process) != nil {
+			return times
+		}
+		times++
+		sleep(ctx, length)
+		resume(c.cmd.Process)
+	}
+}
