@@ -143,7 +143,7 @@ func (c *credential) send(req *policy.Request) (*http.Response, attempt, error) 
 	resp, err := c.client.Pipeline().Do(req)
 	req.OperationValue(&try)
 	if resp == nil && err == nil {
-		err = errors.New("a policy returned neither an answer nor an error")
+		err = errNothing
 	} else if err == nil {
 		for name, values := range try.retryAfter {
 			resp.Header[name] = values
@@ -151,6 +151,9 @@ func (c *credential) send(req *policy.Request) (*http.Response, attempt, error) 
 	}
 	return resp, try, err
 }
+
+// errNothing is what becomes of nothing at all.
+var errNothing = errors.New("neither an answer nor an error came back")
 
 // isProven tells whether the endpoint is known to be what it is taken for.
 func (c *credential) isProven() bool {

@@ -159,3 +159,16 @@ func TestVector8_aCallersClientFollowsNoRedirectEither(t *testing.T) {
 	require.Equal(t, []string{"localhost:42356"}, hosts)
 	require.Nil(t, client.CheckRedirect, "the caller's client is not written to")
 }
+
+// Nobody but the program itself could recover a panic in a flight's goroutine.
+func TestRequest_aPolicyThatReturnsNothingIsAFailure(t *testing.T) {
+	nothing := []policy.Policy{policyFunc(func(*policy.Request) (*http.Response, error) { return nil, nil })}
+	for _, o := range []azcore.ClientOptions{{PerRetryPolicies: nothing}, {PerCallPolicies: nothing}} {
+		bubble(t, func(t *testing.T) {
+			appServiceEnvironment(t)
+			c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o})
+			require.EqualError(t, get(ctx0, c, vault).err,
+				"ManagedIdentityCredential: App Service: no token from localhost:42356: neither an answer nor an error came back")
+		})
+	}
+}

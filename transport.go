@@ -171,7 +171,9 @@ func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 
 // download reads the body while the request's context lives.
 func download(resp *http.Response, req *http.Request) (*http.Response, error) {
-	if resp == nil || resp.Body == nil {
+	if resp == nil {
+		return nil, errNothing
+	} else if resp.Body == nil {
 		return resp, nil
 	}
 	defer resp.Body.Close()
