@@ -171,7 +171,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 	if a.description == "" {
 		a.description = text(fields, "message")
 	}
-	a.code, a.description = quotable(redacted(a.code, secrets)), quotable(redacted(a.description, secrets))
+	a.code, a.description = quotable(redacted(a.code, secrets...)), quotable(redacted(a.description, secrets...))
 	return a
 }
 
@@ -196,7 +196,7 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\ufffd"), func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
 }
 
-func redacted(s string, secrets []string) string {
+func redacted(s string, secrets ...string) string {
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, "REDACTED")
 	}
@@ -253,25 +253,26 @@ func transportCause(err error, secrets ...string) string {
 		for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
 			inner = next
 		}
-		return op.Op + ": " + oneLine(inner.Error())
+		return op.Op + ": " + oneLine(redacted(inner.Error(), secrets...))
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	text, _, _ := strings.Cut(oneLine(redacted(err.Error(), secrets)), `"`)
+	text, _, _ := strings.Cut(oneLine(redacted(err.Error(), secrets...)), `"`)
 	if before, _, malformed := strings.Cut(text, "malformed"); malformed {
 		text = before + "malformed answer"
 	}
 	return strings.TrimRight(text, " :")
 }
 
-// responseMaker returns a function that makes copies of a failed response, each with a reader of its own
-// and with a request that carries no body, no context and none of the secret headers.
-func responseMaker(resp *http.Response, body []byte) func() *http.Response {
+// responseMaker returns a function that makes copies of a failed response, each with a reader of its own, without the secrets
+// that the endpoint repeats, and with a request that carries no body, no context and none of the secret headers.
+func responseMaker(resp *http.Response, body []byte, secrets ...string) func() *http.Response {
+	body = []byte(redacted(string(body), secrets...))
 	return func() *http.Response {
 		c := *resp
 		c.Header = resp.Header.Clone()
-		c.Body = io.NopCloser(bytes.NewReader(body))
+		c.Body, c.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		c.TLS, c.Trailer, c.TransferEncoding = nil, nil, nil
 		if r := resp.Request; r != nil {
 			header := r.Header.Clone()

@@ -1,9 +1,7 @@
 package managedid
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 )
 
@@ -138,7 +134,7 @@ func explain(t *testing.T, source string, rows []failure) {
 				return
 			}
 			require.Equal(t, row.status, failed.RawResponse.StatusCode)
-			require.Equal(t, row.body, bodyOf(t, failed))
+			require.Equal(t, strings.ReplaceAll(row.body, someHeader, "REDACTED"), bodyOf(t, failed))
 			require.Nil(t, failed.RawResponse.Request.Body)
 			require.NotContains(t, fmt.Sprint(failed.RawResponse.Request.Header), someHeader)
 		})
@@ -246,30 +242,4 @@ func TestError_typesAreFoundThroughWrappers(t *testing.T) {
 	require.Equal(t, errHard, copyError(errHard))
 	require.EqualError(t, errNotHere, "not here")
 	require.Empty(t, reasonOf(errHard))
-}
-
-func TestPrinting_showsNoTokenOrSecret(t *testing.T) {
-	appServiceEnvironment(t)
-	setenv(t, "AZURE_CLIENT_SECRET="+secretToken)
-	var requests []*http.Request
-	cache := NewTokenCache(nil)
-	options := ManagedIdentityCredentialOptions{ClientOptions: record(&requests), Cache: cache}
-	c := credentialWith(t, &options)
-	require.NoError(t, get(t.Context(), c, vault).err)
-	d := newDefault(t, DefaultAzureCredentialOptions{Cache: cache})
-	chain := newChain(t, nil, c, d)
-	require.NoError(t, get(t.Context(), chain, vault).err)
-	o := noRetries
-	o.Transport = transportFunc(func(r *http.Request) (*http.Response, error) { return respond(r, 400, withToken("")), nil })
-	refused := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-	var out bytes.Buffer
-	for _, v := range []any{c, d, chain, cache, d.chain.links, &options, refused, *refused.(*AuthenticationFailedError), get(t.Context(), d, vault).err,
-		c.tokens, c.endpoint, c.source, []azcore.TokenCredential{c, d, chain}, policy.TokenRequestOptions{}} {
-		fmt.Fprintf(&out, "%v\n%+v\n%#v\n%s\n%q\n", v, v, v, v, v)
-		text, _ := json.Marshal(v)
-		out.Write(text)
-	}
-	for _, secret := range []string{secretToken, someHeader} {
-		require.NotContains(t, out.String(), secret)
-	}
 }

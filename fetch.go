@@ -198,7 +198,8 @@ func (c *credential) notReady(cause string) *AuthenticationFailedError {
 
 // refused explains the answer that azcore's retry policy did not, or no longer, retry.
 func (c *credential) refused(req *policy.Request, resp *http.Response, body []byte) error {
-	a := readAnswer(resp, secrets(req.Raw())...)
+	secrets := secrets(req.Raw())
+	a := readAnswer(resp, secrets...)
 	if c.source.recognise != nil && !c.isProven() {
 		return notRecognised(c.who, c.source, a)
 	}
@@ -207,7 +208,7 @@ func (c *credential) refused(req *policy.Request, resp *http.Response, body []by
 	if v.unavailable {
 		return &CredentialUnavailableError{Reason: v.reason, message: message}
 	}
-	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body)}
+	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body, secrets...)}
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
 	if opens := c.endpoint.gate.opens; opens.After(time.Now()) {

@@ -3,6 +3,7 @@ package managedid
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -36,17 +37,18 @@ func bodySecret(req *http.Request) string {
 	return ""
 }
 
-// secrets returns what the request says in its secret headers, and the secret of its body as it is and as it was sent.
+// secrets returns what the request says in its secret headers, and the secret of its body: as they are, and as they may be
+// repeated in a form, in a URL and in JSON. What has three characters or less is no secret, and in too many words.
 func secrets(req *http.Request) (values []string) {
-	if s := bodySecret(req); s != "" {
-		values = append(values, s, url.QueryEscape(s), url.PathEscape(s))
-	}
+	said := []string{bodySecret(req)}
 	for _, name := range secretHeaders {
-		if v := req.Header.Get(name); v != "" {
-			values = append(values, v)
-			if _, credential, _ := strings.Cut(v, " "); name == "Authorization" && credential != "" { // behind its scheme
-				values = append(values, credential)
-			}
+		said = append(said, req.Header.Get(name))
+	}
+	_, credential, _ := strings.Cut(req.Header.Get("Authorization"), " ") // behind its scheme
+	for _, s := range append(said, credential) {
+		if len(s) > 3 {
+			inJSON, _ := json.Marshal(s)
+			values = append(values, s, url.QueryEscape(s), url.PathEscape(s), string(inJSON[1:len(inJSON)-1]))
 		}
 	}
 	return values
@@ -169,7 +171,8 @@ func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	return download(resp, req)
 }
 
-// download reads the body while the request's context lives.
+// download reads the body while the request's context lives. Of the rest, which azcore logs and traces, it takes the request's
+// secrets out.
 func download(resp *http.Response, req *http.Request) (*http.Response, error) {
 	if resp == nil {
 		return nil, errNothing
@@ -177,6 +180,14 @@ func download(resp *http.Response, req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	defer resp.Body.Close()
+	if secrets := secrets(req); len(secrets) > 0 {
+		resp.Status = redacted(resp.Status, secrets...)
+		for _, values := range resp.Header {
+			for i, v := range values {
+				values[i] = redacted(v, secrets...)
+			}
+		}
+	}
 	var body []byte
 	err := errTooLarge
 	if resp.ContentLength <= maxBody {
