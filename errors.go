@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -192,16 +193,20 @@ func statusLine(code int) string {
 	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
 }
 
+// oneLine makes a text from elsewhere a part of an error's line.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\ufffd"), func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(redacted(s), "\ufffd"), func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
 }
 
+// redacted takes the secrets out of a text, and whatever looks like a JWT: its header is an object in base64 (RFC 7519, section 3).
 func redacted(s string, secrets ...string) string {
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, "REDACTED")
 	}
-	return s
+	return jwt.ReplaceAllString(s, "REDACTED")
 }
+
+var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*`)
 
 // quotable makes an endpoint's text fit into an error's line, and the same each time: Entra puts
 // identifiers and times behind "Trace ID:", and times behind "Current time:".
