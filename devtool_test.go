@@ -3,7 +3,6 @@ package managedid
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,15 +252,4 @@ func TestDefault_runsNoToolUnlessTold(t *testing.T) {
 		require.Error(t, get(ctx0, newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err)
 	}
 	require.Empty(t, calls())
-}
-
-func TestTools_nothingSecretIsLogged(t *testing.T) {
-	newTool(t, "az", azSays(time.Now().Add(time.Hour)))
-	out := &lockedBuffer{}
-	c := newCLI(t, AzureCLICredentialOptions{Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	require.NoError(t, get(ctx0, c, vault).err)
-	for !strings.Contains(out.String(), "token received") { // after the caller has it
-		runtime.Gosched()
-	}
-	require.NotContains(t, out.String(), secretToken)
 }

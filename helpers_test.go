@@ -97,3 +97,8 @@ func waitForGoroutines() (left string) {
 	}
 	return left
 }
+
+// answerWith answers each request the same.
+func answerWith(status int, body string) script {
+	return func(n int, r *http.Request) (*http.Response, error) { return respond(r, status, body), nil }
+}

@@ -321,17 +321,17 @@ func TestSecrets_anAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
 				return
 			}
 			_, _ = conn.Read(make([]byte, 4096))
-			_, _ = io.WriteString(conn, fmt.Sprintf(reply, secretHeader))
+			_, _ = io.WriteString(conn, fmt.Sprintf(reply, someHeader))
 			_ = conn.Close()
 		}()
 		blankEnvironment(t)
 		t.Setenv("IDENTITY_ENDPOINT", "http://"+l.Addr().String()+"/msi/token")
-		t.Setenv("IDENTITY_HEADER", secretHeader)
+		t.Setenv("IDENTITY_HEADER", someHeader)
 		c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{Cache: NewTokenCache(nil), ClientOptions: noRetries})
 		require.NoError(t, err)
 		err = get(ctx0, c, vault).err
 		asCredentialError(t, err)
-		require.NotContains(t, err.Error(), secretHeader)
+		require.NotContains(t, err.Error(), someHeader)
 		require.True(t, strings.HasPrefix(err.Error(), "ManagedIdentityCredential: App Service: "))
 		t.Log(err)
 		require.NoError(t, l.Close())

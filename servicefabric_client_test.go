@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"reflect"
@@ -158,41 +157,4 @@ func TestCAE_aBearerTokenPolicyAnswersTheChallengeOnServiceFabric(t *testing.T) 
 		require.True(t, q.Get("token_sha256_to_refresh") == fmt.Sprintf("%x", sha256.Sum256([]byte(refused.Token))))
 	}
 	s.Client().CloseIdleConnections()
-}
-
-func TestSecrets_ofServiceFabricAppearNowhereOverSockets(t *testing.T) {
-	s := newServer(t, managedidtest.ServiceFabric, nil)
-	secret := s.Environ(managedidtest.ServiceFabric)["IDENTITY_HEADER"]
-	setenv(t, "IDENTITY_SERVER_THUMBPRINT=  "+strings.ToLower(s.Environ(managedidtest.ServiceFabric)["IDENTITY_SERVER_THUMBPRINT"]))
-	out := &lockedBuffer{}
-	azcoreLog.Store(out)
-	defer azcoreLog.Store(nil)
-	o := noRetries
-	o.TracingProvider = recorder(out)
-	o.Logging = policy.LogOptions{IncludeBody: true, AllowedHeaders: []string{"secret", "Secret", "SECRET"}}
-	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	fault := func(status int, body string) managedidtest.Fault {
-		return managedidtest.Fault{Endpoint: managedidtest.ServiceFabric, Count: 1, Status: status, Body: body, Header: http.Header{"Secret": {secret}}}
-	}
-	var tokens []string
-	for i, f := range []managedidtest.Fault{fault(0, ""), fault(400, nested("c", "bad "+secret)), fault(404, secret), fault(200, `{"access_token":"`+secretToken+`"}`),
-		fault(302, secret), {Endpoint: managedidtest.ServiceFabric, Count: 1, Reset: true}} {
-		s.Inject(f)
-		c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o, Logger: logger, Cache: NewTokenCache(nil)})
-		token, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{fmt.Sprintf("%s?%d", vault, i)}, Claims: "{}", EnableCAE: true})
-		printAll(out, err)
-		if err == nil {
-			tokens = append(tokens, token.Token)
-		}
-		printAll(out, c)
-		printAll(out, c.source)
-	}
-	for _, r := range s.Requests() {
-		fmt.Fprintf(out, "%v\n%+v\n%#v\n", r, r, r)
-	}
-	require.NotEmpty(t, tokens)
-	require.Contains(t, out.String(), "Secret: REDACTED")
-	for _, hidden := range append(tokens, secret, secretToken) {
-		require.False(t, strings.Contains(out.String(), hidden))
-	}
 }

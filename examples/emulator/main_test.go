@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		askProxy(false)
 	case "exchange":
 		exchange()
+	case "secrets":
+		tellSecrets()
 	case "signal":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -83,6 +85,7 @@ func TestEmulator(t *testing.T) {
 	t.Run("runs a command on a server with Azure Arc", func(t *testing.T) { testArcCommand(t, program) })
 	t.Run("runs a command on a node of Service Fabric", func(t *testing.T) { testServiceFabricCommand(t, program) })
 	t.Run("runs a command in a pod with an identity binding", func(t *testing.T) { testBindingCommand(t, program) })
+	t.Run("tells its log no secret", func(t *testing.T) { testSecrets(t, program) })
 	t.Run("serves a pod", func(t *testing.T) { testPod(t, program) })
 	t.Run("serves", func(t *testing.T) { testServe(t, program) })
 	t.Run("writes a file", func(t *testing.T) { testFile(t, program) })
