@@ -70,10 +70,10 @@ func statuses() (codes []int) {
 type faultLine struct {
 	name        string
 	first, last int
-	cell        cell
+	cell        faultCell
 }
 
-func addStatus(lines []faultLine, code int, c cell) []faultLine {
+func addStatus(lines []faultLine, code int, c faultCell) []faultLine {
 	if n := len(lines); n > 0 && lines[n-1].cell == c {
 		lines[n-1].last = code
 		return lines

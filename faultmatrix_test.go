@@ -73,8 +73,8 @@ func faultyArc(t *testing.T, h *faultHost, o azcore.ClientOptions, cache *TokenC
 	return newCredential(nameManagedIdentity, s, o, cache, nil)
 }
 
-// cell is a fault at a source: what comes of a call without a token and without a deadline.
-type cell struct {
+// faultCell is a fault at a source: what comes of a call without a token and without a deadline.
+type faultCell struct {
 	outcome string
 	tries   int
 	wait    string // at most
@@ -110,7 +110,7 @@ func outcomeOf(err error) string {
 }
 
 // play makes a cell, and checks what holds for each.
-func (of *faultSource) play(t *testing.T, row *faultRow, certificates map[string]*tls.Certificate) (result cell) {
+func (of *faultSource) play(t *testing.T, row *faultRow, certificates map[string]*tls.Certificate) (result faultCell) {
 	bubble(t, func(t *testing.T) {
 		h, closed := newFaultHost(t, of, row, certificates)
 		defer closed() // before the bubble's last wait, in which its connections end
@@ -126,7 +126,7 @@ func (of *faultSource) play(t *testing.T, row *faultRow, certificates map[string
 		c := fresh()
 		h.begin()
 		r := get(ctx0, c, vault)
-		result = cell{outcomeOf(r.err), int(h.tries.Load()), boundOf(r.took)}
+		result = faultCell{outcomeOf(r.err), int(h.tries.Load()), boundOf(r.took)}
 		checkResult(t, r)
 		impatient(t, fresh())
 		h.end()
