@@ -2,6 +2,8 @@ package managedid
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -23,6 +25,9 @@ type TokenCache struct {
 	identities map[string]*identity // guarded by mu
 	endpoints  map[string]*endpoint // guarded by mu
 }
+
+// Format prints the type alone, with every verb: the rest changes while the cache is in use.
+func (c *TokenCache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "TokenCache") }
 
 // TokenCacheOptions are the options of NewTokenCache. The zero value is the default.
 type TokenCacheOptions struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"strings"
@@ -38,6 +39,9 @@ type ChainedTokenCredential struct {
 }
 
 var _ azcore.TokenCredential = (*ChainedTokenCredential)(nil)
+
+// Format prints the type alone, with every verb: the rest changes while the credential is in use.
+func (c *ChainedTokenCredential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.name) }
 
 type link struct {
 	azcore.TokenCredential

@@ -2,6 +2,8 @@ package managedid
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -31,6 +33,9 @@ type credential struct {
 	// inTenant finds the credential for a request's tenant. Nil: it changes nothing.
 	inTenant func(home *credential, tenant string) (*credential, error)
 }
+
+// Format prints the type alone, with every verb: the rest changes while the credential is in use.
+func (c *credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.name) }
 
 // newCredential connects a source with the tokens and the endpoint that it has in a cache.
 func newCredential(name string, s *source, options azcore.ClientOptions, cache *TokenCache, logger *slog.Logger) (*credential, error) {

@@ -51,6 +51,9 @@ type DefaultAzureCredential struct {
 
 var _ azcore.TokenCredential = (*DefaultAzureCredential)(nil)
 
+// Format prints the type alone, with every verb: the rest changes while the credential is in use.
+func (c *DefaultAzureCredential) Format(f fmt.State, verb rune) { c.chain.Format(f, verb) }
+
 // NewDefaultAzureCredential makes the default chain. Pass nil for defaults. It sends nothing, and fails only where
 // AZURE_TOKEN_CREDENTIALS can't be followed: a link's own trouble shows when GetToken comes to it.
 func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*DefaultAzureCredential, error) {

@@ -1,7 +1,10 @@
 package managedid
 
 import (
+	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -170,5 +173,56 @@ func TestRequest_aPolicyThatReturnsNothingIsAFailure(t *testing.T) {
 			require.EqualError(t, get(ctx0, c, vault).err,
 				"ManagedIdentityCredential: App Service: no token from localhost:42356: neither an answer nor an error came back")
 		})
+	}
+}
+
+// net/http's Transport may read a request's body after it has returned. What it reads then is not the next try's.
+func TestRequest_eachTryHasABodyOfItsOwn(t *testing.T) {
+	blankEnvironment(t)
+	bubble(t, func(t *testing.T) {
+		var first io.Reader
+		var sent []string
+		c, err := NewClientSecretCredential(someTenant, someClient, someSecret, &ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+			if first == nil {
+				first = r.Body
+				return respond(r, 503, ""), nil
+			}
+			_, _ = io.ReadFull(first, make([]byte, 20))
+			body, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			again, err := r.GetBody()
+			require.NoError(t, err)
+			whole, err := io.ReadAll(again)
+			require.NoError(t, err)
+			sent = append(sent, string(body), string(whole))
+			return entraToken(r, 1), nil
+		})}})
+		require.NoError(t, err)
+		require.NoError(t, get(ctx0, c, vault).err)
+		for _, body := range sent {
+			form, err := url.ParseQuery(body)
+			require.NoError(t, err)
+			require.True(t, form.Get("client_secret") == someSecret)
+			require.Equal(t, someClient, form.Get("client_id"))
+		}
+	})
+}
+
+func TestFormat_isTheTypeAlone(t *testing.T) {
+	blankEnvironment(t)
+	t.Setenv("AZURE_TOKEN_CREDENTIALS", "prod")
+	secret := newSecret(t, &fakeEntra{}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{secret}, nil)
+	require.NoError(t, err)
+	defaults, err := NewDefaultAzureCredential(nil)
+	require.NoError(t, err)
+	managed, err := NewManagedIdentityCredential(nil)
+	require.NoError(t, err)
+	for want, v := range map[string]any{"ClientSecretCredential": secret, "ChainedTokenCredential": chain, "DefaultAzureCredential": defaults,
+		"ManagedIdentityCredential": managed, "TokenCache": NewTokenCache(nil)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d"} {
+			require.Equal(t, want, fmt.Sprintf(verb, v))
+		}
+		require.Equal(t, "{Of:"+want+"}", fmt.Sprintf("%+v", struct{ Of any }{v}))
 	}
 }

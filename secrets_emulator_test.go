@@ -46,7 +46,7 @@ func askEmulator(t *testing.T, k canaries, host managedidtest.Endpoint) []string
 		require.Equal(t, i == 0, err == nil, "%v", err)
 		require.Empty(t, waitForGoroutines())
 		w.showError(err)
-		w.showCredential(c)
+		w.show("credential", c)
 	}
 	for _, v := range []any{s, s.Emulator, s.Requests(), &s.Requests()[0], s.Applications()} {
 		w.show("emulator", v)

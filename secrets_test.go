@@ -125,7 +125,8 @@ func (w *witness) show(channel string, v any) {
 		return
 	}
 	all := []any{v}
-	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && !p.IsNil() {
+	_, formats := v.(fmt.Formatter)
+	if p := reflect.ValueOf(v); !formats && p.Kind() == reflect.Pointer && !p.IsNil() {
 		all = append(all, p.Elem().Interface())
 	}
 	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"}

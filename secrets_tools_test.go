@@ -43,7 +43,7 @@ func askTool(t *testing.T, k canaries, row struct{ name, program, script string 
 		require.Equal(t, row.name == "a token", r.err == nil)
 		require.Empty(t, waitForGoroutines()) // a flight logs after its caller has left, and changes what is printed
 		w.showError(r.err)
-		w.showCredential(c)
+		w.show("credential", c)
 	}
 	w.show("cache", cache)
 	return w.requireSilence(t)

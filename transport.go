@@ -164,11 +164,31 @@ func capped(t policy.Transporter, otherwise *http.Client) (_ policy.Transporter,
 type cappedTransport struct{ policy.Transporter }
 
 func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
+	req, err := withOwnBody(req)
+	if err != nil {
+		return nil, newTransportError(err, req)
+	}
 	resp, err := t.Transporter.Do(req)
 	if err != nil {
 		return nil, newTransportError(err, req)
 	}
 	return download(resp, req)
+}
+
+// withOwnBody copies the body, since azcore's next try rewinds it while net/http may still be reading it: "The Body may be
+// closed asynchronously after Do returns".
+func withOwnBody(req *http.Request) (*http.Request, error) {
+	if req.Body == nil {
+		return req, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return req, err
+	}
+	req = req.WithContext(req.Context())
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, err = req.GetBody()
+	return req, err
 }
 
 // download reads the body while the request's context lives. Of the rest, which azcore logs and traces, it takes the request's
