@@ -172,7 +172,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 	if a.description == "" {
 		a.description = text(fields, "message")
 	}
-	a.code, a.description = quotable(redacted(a.code, secrets...)), quotable(redacted(a.description, secrets...))
+	a.code, a.description = quotable(a.code, secrets...), quotable(a.description, secrets...)
 	return a
 }
 
@@ -209,11 +209,13 @@ func redacted(s string, secrets ...string) string {
 var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*`)
 
 // quotable makes an endpoint's text fit into an error's line, and the same each time: Entra puts
-// identifiers and times behind "Trace ID:", and times behind "Current time:".
-func quotable(s string) string {
+// identifiers and times behind "Trace ID:", and times behind "Current time:". All that is looked for in the line too, since
+// that has one blank where the text may have had a line break.
+func quotable(s string, secrets ...string) string {
+	s = redacted(oneLine(redacted(s, secrets...)), secrets...)
 	s, _, _ = strings.Cut(s, "Trace ID:")
 	s, _, _ = strings.Cut(s, "Current time:")
-	s = oneLine(s)
+	s = strings.TrimSpace(s)
 	const limit = 400
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"

@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -67,7 +68,7 @@ func answers(tb testing.TB) map[string][]byte {
 // expiresOnSeeds are forms of expires_on, and things near them.
 var expiresOnSeeds = []string{`"1740272916"`, `1740272916`, `"06/19/2019 23:42:01 +00:00"`, `"1/16/2020 5:24:12 AM +00:00"`,
 	`"09/14/2017 00:00:00 PM +00:00"`, `"2025-02-23T01:08:36Z"`, `"2025-02-23 01:08:36"`, `"9999-12-31T23:59:59-14:00"`, `253402300799`,
-	`"0x7fffffff"`, `"1e10"`, `-1`, `1e999`, `"NaN"`, `null`, `{}`, `""`, `"T T T"`, `"AM PM"`}
+	`"0x7fffffff"`, `"1e10"`, `-1`, `1e999`, `"NaN"`, `1499999999`, `null`, `{}`, `""`, `"T T T"`, `"AM PM"`}
 
 func FuzzDecodeToken(f *testing.F) {
 	recorded := answers(f)
@@ -98,11 +99,25 @@ func FuzzDecodeToken(f *testing.F) {
 			require.True(t, got.RefreshOn.After(sent))
 			require.True(t, got.RefreshOn.Before(got.ExpiresOn))
 		}
+		requireOwn(t, body)
 		plan := got.planned(now, defaultRefreshBefore)
 		require.True(t, plan.due.After(now))
 		require.False(t, plan.due.After(plan.ExpiresOn))
 		require.Equal(t, fresh, plan.freshness(now))
 	})
+}
+
+// requireOwn checks that a token is taken for the identity that its answer names, and for no other.
+func requireOwn(t *testing.T, body []byte) {
+	t.Helper()
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(bytes.TrimPrefix(body, bom), &fields))
+	if echo, ok := fields["client_id"].(string); ok && echo != "" {
+		require.NoError(t, confirmClientID(body, ClientID(echo)))
+		err := confirmClientID(body, ClientID(echo+"0"))
+		require.Error(t, err)
+		require.Equal(t, ReasonMalformedAnswer, err.(verdict).reason)
+	}
 }
 
 func tokenBodyOf(t token) string {
@@ -149,17 +164,19 @@ func FuzzReadAnswer(f *testing.F) {
 		f.Add(200, recorded[name], secretToken)
 	}
 	for _, s := range []string{`{"error":"a\nb","error_description":"first\r\nsecond\tthird\u0000"}`, `{"error":{"code":"c","message":"m"},"error_description":"d"}`,
-		`{"error_description":"AADSTS500011: nobody. Trace ID: 1 Timestamp: 2"}`, `{"message":"` + strings.Repeat("é", 1000) + `"}`,
+		`{"error_description":"AADSTS500011: nobody. Trace ID: 1 Timestamp: 2"}`, `{"error_description":"a\r\nTrace\nID: 1"}`, `{"error_description":"outside. Current  time: 1"}`, `{"message":"` + strings.Repeat("é", 1000) + `"}`,
 		`{"error":1,"message":{}}`, `null`, `{"error":null}`, `{"error":"\u0085\u009b31m","message":"\u2028\u2029"}`} {
 		f.Add(500, []byte(s), "AADSTS500011")
 		f.Add(204, []byte("\xef\xbb\xbf"+s), "first\r\nsecond")
+		f.Add(400, []byte(s), "first second")
 	}
 	explains := []func(answer) verdict{func(a answer) verdict { return (&entra{}).explain(a, someTenant) }}
-	for _, of := range []Source{SourceIMDS, SourceAzureArc, SourceCloudShell} {
-		blankEnvironment(f)
-		f.Setenv("MSI_ENDPOINT", "http://127.0.0.1/")
-		s, err := managedSource(&ManagedIdentityCredentialOptions{Source: of})
-		require.NoError(f, err)
+	id := ClientID(someGUID)
+	for _, explain := range []func(answer) verdict{explainCloudShell, explainServiceFabric,
+		func(a answer) verdict { return explainIMDS(a, id) }, func(a answer) verdict { return explainArc(a, id) },
+		func(a answer) verdict { return explainAzureML(a, id) }, func(a answer) verdict { return explainAppService(a, "IDENTITY_HEADER", id) }} {
+		s := &source{explain: explain}
+		managed(s)
 		explains = append(explains, s.explain)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte, secret string) {
@@ -167,6 +184,7 @@ func FuzzReadAnswer(f *testing.F) {
 		a := readAnswer(resp, nonEmpty(secret)...)
 		line := a.String()
 		require.NotContains(t, line, "Trace ID:")
+		require.NotContains(t, line, "Current time:")
 		requireLine(t, line, secret)
 		if !json.Valid([]byte(strings.TrimPrefix(string(body), string(bom)))) {
 			require.Equal(t, statusLine(status), line, "a body that is not JSON is never quoted")
