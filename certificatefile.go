@@ -85,7 +85,7 @@ func parsePEM(block *pem.Block, rest []byte) (certs []*x509.Certificate, key cry
 		case block.Type == "CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
-				return nil, nil, unfinishedError("a certificate in it is malformed: " + oneLine(err.Error()))
+				return nil, nil, unfinishedError("a certificate in it is malformed: " + quotable(err.Error()))
 			}
 			certs = append(certs, c)
 		case strings.HasSuffix(block.Type, "PRIVATE KEY") && key != nil:
@@ -122,7 +122,7 @@ func parseKey(block *pem.Block) (key crypto.PrivateKey, err error) {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		return nil, fmt.Errorf("its private key has the unknown form %q", oneLine(block.Type))
+		return nil, fmt.Errorf("its private key has the unknown form %q", quotable(block.Type))
 	}
 	if err != nil {
 		return nil, unfinishedError("its private key is malformed")
@@ -147,9 +147,9 @@ func parsePKCS12(data []byte, password string) ([]*x509.Certificate, crypto.Priv
 		}
 		return nil, nil, passwordError("the password is wrong")
 	case known:
-		return nil, nil, errors.New("it is PKCS #12 that can't be read: " + oneLine(string(unsupported)))
+		return nil, nil, errors.New("it is PKCS #12 that can't be read: " + quotable(string(unsupported)))
 	case strings.HasPrefix(err.Error(), "pkcs12: error reading P12 data"):
 		return nil, nil, unfinishedError("it is neither PEM nor PKCS #12, or incomplete")
 	}
-	return nil, nil, unfinishedError("it is PKCS #12 that can't be read: " + oneLine(strings.TrimPrefix(err.Error(), "pkcs12: ")))
+	return nil, nil, unfinishedError("it is PKCS #12 that can't be read: " + quotable(strings.TrimPrefix(err.Error(), "pkcs12: ")))
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,8 @@ var unreadable = []struct {
 	{"PEM with a malformed EC key", []string{"leaf.pem"}, "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n", "", "its private key is malformed"},
 	{"PEM with a key of SSH", []string{"leaf.pem"}, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "",
 		`its private key has the unknown form "OPENSSH PRIVATE KEY"`},
+	{"PEM with a key of a form without end", []string{"leaf.pem"}, "-----BEGIN " + strings.Repeat("A", 5000) + " PRIVATE KEY-----\nAAAA\n-----END " +
+		strings.Repeat("A", 5000) + " PRIVATE KEY-----\n", "", `its private key has the unknown form "` + strings.Repeat("A", 400) + `…"`},
 	{"PEM of nonsense", nil, "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n", "", "its PEM is malformed or incomplete"},
 }
 
@@ -164,14 +167,18 @@ func TestParseCertificates_knowsHalfAFile(t *testing.T) {
 
 // No PKCS #12 is among the seeds: it says itself how long its key takes to derive.
 func FuzzParseCertificates(f *testing.F) {
-	for _, name := range []string{"leaf-chain.pem", "ec.pem", "encrypted-pkcs8.key"} {
-		f.Add(fixture(f, name))
+	for _, names := range [][]string{{"leaf-chain.pem"}, {"ec.key", "ec.pem", "ca.pem"}, {"ec.pem"}, {"leaf.pem", "ec.key"}, {"encrypted-pkcs8.key"}} {
+		f.Add(fixture(f, names...))
 	}
+	f.Add([]byte("-----BEGIN NEW PRIVATE KEY-----\nAAAA\n-----END NEW PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		certs, key, err := ParseCertificates(data, nil)
 		require.Equal(t, err == nil, len(certs) > 0 && key != nil)
 		if err != nil {
-			requireLine(t, err.Error(), strings.Fields(string(data))...)
+			requireLine(t, err.Error(), slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool {
+				return strings.HasPrefix(line, "-----") // a form that is unknown is named
+			})...)
 			return
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(key)
