@@ -263,6 +263,10 @@ func parseEndpoint(variable, value string) (*url.URL, error) {
 		return nil, fmt.Errorf("%s is not set", variable)
 	}
 	u, err := url.Parse(value)
+	if err == nil {
+		u.Host = strings.TrimSuffix(u.Host, ":") // as net/http takes out an empty port (RFC 3986, section 6.2.3)
+		_, err = url.Parse(u.String())           // which refuses some zones that it has itself unescaped
+	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
 		return nil, fmt.Errorf("%s is not an http or https URL", variable)
 	}

@@ -64,6 +64,7 @@ func TestAuthority_ofARegion(t *testing.T) {
 		{"US Government", "https://login.microsoftonline.us/", "usgovvirginia", "t", "usgovvirginia.login.microsoftonline.us", ""},
 		{"its alias", "https://login.usgovcloudapi.net/", "usgovvirginia", "t", "usgovvirginia.login.microsoftonline.us", ""},
 		{"China", "https://login.chinacloudapi.cn/", "chinaeast2", "t", "chinaeast2.login.partner.microsoftonline.cn", ""},
+		{"an alias with an empty port", "https://login.windows.net:/", "westus2", "t", "westus2.login.microsoft.com", ""},
 		{"an unknown host", "https://login.example/", "r-1", "t", "r-1.login.example", ""},
 		{"none", "", "", "t", "login.microsoftonline.com", ""},
 		{"an address has none", "https://[::1]:8443/", "westus2", "t", "[::1]:8443", ""},
