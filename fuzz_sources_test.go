@@ -18,25 +18,26 @@ import (
 // FuzzArcChallenge: whatever is in the header, no file but a key in the folder is read, and no error has anything of it.
 func FuzzArcChallenge(f *testing.F) {
 	const key, outside = "c4n4ry/k3y+of=the~agent", "c4n4ry outside of the folder"
-	root := f.TempDir()
+	root := f.TempDir() // each process that fuzzes has another, so that inputs have $ for it
 	folder := filepath.Join(root, "tokens")
-	keys := map[string]string{}
+	keys := map[string]bool{}
 	require.NoError(f, os.MkdirAll(filepath.Join(folder, "sub.key"), 0o700))
-	for name, content := range map[string]string{"1.key": key, "2.key": key + "\r\n", "1.txt": outside, "../1.key": outside, "sub.key/1.key": outside, "..key": key} {
+	for name, content := range map[string]string{"1.key": key, "2.key": key + "\r\n", "1.txt": outside, "../1.key": outside, "sub.key/1.key": outside,
+		"..key": key, "3.key": key + strings.Repeat("k", maxArcKey), "4.key": key + "\x7f"} {
 		path := filepath.Join(folder, name)
 		require.NoError(f, os.WriteFile(path, []byte(content), 0o600))
-		if strings.HasPrefix(content, key) && filepath.Dir(path) == folder && !strings.Contains(name, "..") {
-			keys[path] = key
-		}
-		f.Add(401, "Basic realm="+path, "")
-		f.Add(401, "Negotiate", "basic REALM="+path)
-		f.Add(401, `Basic realm="`+path+`"`, "")
-		f.Add(200, "Basic realm="+path, "")
-		f.Add(401, "Basic realm="+folder+"/sub/../"+name, "Basic realm="+path)
+		keys[path] = name == "1.key" || name == "2.key"
+		f.Add(401, "Basic realm=$/tokens/"+name, "")
+		f.Add(401, "Negotiate", "basic REALM=$/tokens/"+name)
+		f.Add(401, `Basic realm="$/tokens/`+name+`"`, "")
+		f.Add(200, "Basic realm=$/tokens/"+name, "")
+		f.Add(401, "Basic realm=$/tokens/sub/../"+name, "Basic realm=$/tokens/"+name)
 	}
-	f.Add(401, "Basic realm="+folder+"/\x00.key", "Basic realm=")
+	f.Add(401, "Basic realm=$/tokens/\x00.key", "Basic realm=")
+	f.Add(401, "Basic realm=$/1.key", "")
 	in := keysIn(folder)
 	f.Fuzz(func(t *testing.T, status int, first, second string) {
+		first, second = strings.ReplaceAll(first, "$", root), strings.ReplaceAll(second, "$", root)
 		got := &http.Response{StatusCode: status, Header: http.Header{"Www-Authenticate": {first, second}}}
 		read, err := arcChallenge(got, in)
 		if read != "" {
@@ -46,7 +47,7 @@ func FuzzArcChallenge(f *testing.F) {
 			if len(first) < 12 || !strings.EqualFold(first[:12], "Basic realm=") {
 				path = second
 			}
-			require.True(t, keys[path[12:]] == read, "another file was read")
+			require.True(t, keys[path[12:]] && read == key, "another file was read")
 		}
 		if err != nil {
 			line := credentialNamed("x").unable(err).Error()
@@ -60,7 +61,7 @@ func FuzzArcChallenge(f *testing.F) {
 // and to that tenant, over TLS.
 func FuzzTokenURL(f *testing.F) {
 	for _, authority := range []string{"https://login.microsoftonline.com/", "https://LOGIN.microsoftonline.us", "https://adfs.contoso.com:8443/x/../adfs/%2e%2e/",
-		"http://login.microsoftonline.com", "https://a@b/", "https://a/?q", "https://a/#f", "https:a", "//a", "https://[::1]:1/", "https://a\\b", "https://a%2fb/", "https://é/"} {
+		"http://login.microsoftonline.com", "https://a@b/", "https://a/?q", "https://a/#f", "https:a", "//a", "https://[::1]:1/", "https://login.microsoftonline.com:/", "https://a\\b", "https://a%2fb/", "https://é/"} {
 		f.Add(authority, someTenant, "", vault, "")
 		f.Add(authority, "adfs", "westus2", "a b", vault)
 		f.Add(authority, "..", "TryAutoDetect", "", "")
@@ -107,7 +108,7 @@ func FuzzTokenURL(f *testing.F) {
 // the identity, the resource and the version once each.
 func FuzzManagedEndpoint(f *testing.F) {
 	for _, endpoint := range []string{"http://127.0.0.1:40342/metadata/identity/oauth2/token", "http://localhost:50342/oauth2/token?resource=x&client_id=y",
-		"https://localhost:2377/metadata?api-version=1", "http://[fe80::1%25eth0]/", "http://a:b@c/", "http://a#f", "ftp://a", "http://", "", "http://a/;x=%zz", "http://a/?%zz&a;b"} {
+		"https://localhost:2377/metadata?api-version=1", "http://[fe80::1%25eth0]/", "http://a:b@c/", "http://a#f", "ftp://a", "http://", "", "http://a/;x=%zz", "http://a/?%zz&a;b", "http://a:/%2f/"} {
 		f.Add(endpoint, someGUID, vault, "AA:bb "+strings.Repeat("0", 36))
 		f.Add(endpoint, "a&resource=b#c", vault+defaultSuffix, strings.Repeat("f", 40))
 		f.Add(endpoint, "", "é\n&", "00")
@@ -134,6 +135,9 @@ func FuzzManagedEndpoint(f *testing.F) {
 			requireLine(t, err.Error(), "")
 			return
 		}
+		if !strings.Contains(endpoint, "\x00") { // which no variable can have
+			requireIMDSAt(t, u, endpoint)
+		}
 		sent, err := url.Parse(withIdentity(*u, "2019-08-01", normal, ClientID(id), [3]string{"client_id", "object_id", "mi_res_id"}))
 		require.NoError(t, err)
 		require.Equal(t, u.Host, sent.Host)
@@ -144,4 +148,20 @@ func FuzzManagedEndpoint(f *testing.F) {
 		require.Equal(t, []string{id}, q["client_id"])
 		require.Equal(t, []string{strings.TrimSuffix(normal, defaultSuffix)}, q["resource"])
 	})
+}
+
+// requireIMDSAt checks that a variable moves IMDS to the host and below the path that it names.
+func requireIMDSAt(t *testing.T, u *url.URL, variable string) {
+	t.Helper()
+	t.Setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", variable)
+	s, err := imdsSource(nil)
+	if u.RawQuery != "" {
+		require.Error(t, err)
+		return
+	}
+	require.NoError(t, err)
+	req, err := s.request(t.Context(), ask{scope: vault})
+	require.NoError(t, err)
+	require.Equal(t, u.Host, req.Raw().URL.Host)
+	require.Equal(t, strings.TrimRight(u.Path, "/")+"/metadata/identity/oauth2/token", req.Raw().URL.Path)
 }

@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -89,8 +90,9 @@ func FuzzTools(f *testing.F) {
 		`{"accessToken":"t0k3n","expiresOn":"2025-02-23 01:08:36.000000"}`, `{"token":"t0k3n","expiresOn":"2025-02-23T01:08:36Z"}`,
 		`{"type":"consoleMessage","data":{"message":"\nERROR: not logged in, run 'azd auth login'\n"}}` + "\n{}", `{"error":"fetching token: AADSTS50076: x"}`,
 		"ERROR: Please run 'az login' to setup account.\n", "\x1b[31mERROR\x1b[0m: AADSTS700082\r\nTo re-authenticate", `{"accessToken":"t","expires_on":9223372036854775807}`,
-		`{"accessToken":"a\nb","expires_on":253402300800}`, `{"token":"t","expiresOn":"9999-12-31T23:59:59-14:00"}`} {
+		`{"accessToken":"a\nb","expires_on":1740272916}`, `{"accessToken":"t","expires_on":253402300800}`, `{"token":"t","expiresOn":"9999-12-31T23:59:59-14:00"}`} {
 		f.Add([]byte(s), vault, someTenant, claimsA)
+		f.Add([]byte(s), vault, someTenant, "")
 		f.Add([]byte(s), "--help", "-h", "")
 		f.Add([]byte(s), "a/.default --output=x;y", "", "{}")
 	}
@@ -120,6 +122,18 @@ func FuzzTools(f *testing.F) {
 				name, value, _ := strings.Cut(argument, "=")
 				require.True(t, slices.Contains([]string{"--output", "--no-prompt", "--resource", "--scope", "--tenant", "--tenant-id", "--claims"}, name), argument)
 				require.NotContains(t, value, " ")
+				switch name {
+				case "--resource":
+					require.True(t, scope == value || scope == value+defaultSuffix, argument)
+				case "--scope":
+					require.Contains(t, strings.Fields(scope), value)
+				case "--tenant", "--tenant-id":
+					require.Equal(t, tenant, value)
+				case "--claims":
+					decoded, err := base64.StdEncoding.DecodeString(value)
+					require.NoError(t, err)
+					require.Equal(t, claims, string(decoded))
+				}
 			}
 		}
 	})
