@@ -212,7 +212,7 @@ var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*`)
 // identifiers and times behind "Trace ID:", and times behind "Current time:". All that is looked for in the line too, since
 // that has one blank where the text may have had a line break.
 func quotable(s string, secrets ...string) string {
-	s = redacted(oneLine(redacted(s, secrets...)), secrets...)
+	s = strings.ToValidUTF8(redacted(oneLine(redacted(s, secrets...)), secrets...), "\ufffd")
 	s, _, _ = strings.Cut(s, "Trace ID:")
 	s, _, _ = strings.Cut(s, "Current time:")
 	s = strings.TrimSpace(s)
