@@ -91,10 +91,10 @@ func (e *entry) begin(now, deadline time.Time, o *order) *flight {
 }
 
 // fly fetches the token, publishes it and wakes the waiters, who are not left hanging by a transport that
-// ignores its context, panics or ends its goroutine. Logs and spans come last: they may need a token themselves.
+// ignores its context, panics or ends its goroutine, nor by a tracer that hangs. Logs come last: they may need a token themselves.
 func (e *entry) fly(ctx context.Context, f *flight) {
 	var fetched token
-	traced, end := f.order.span(ctx)
+	end := func(error) {}
 	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport or the callback ended the goroutine of a request"})
 	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
 	defer func() {
@@ -104,6 +104,8 @@ func (e *entry) fly(ctx context.Context, f *flight) {
 		stop()
 		f.cancel()
 	}()
+	traced, ended := f.order.span(ctx)
+	end = ended
 	fetched, err = f.order.fetch(traced, f.challenged)
 }
 

@@ -159,7 +159,8 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 			return 0, err
 		}
 		e.mu.Lock()
-		until, ok := e.gate.admit(time.Now())
+		now := time.Now()
+		until, ok := e.gate.admit(now)
 		closings, opens := e.gate.closings, e.gate.opens
 		var changed <-chan struct{}
 		if !ok {
@@ -169,7 +170,7 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 		switch {
 		case ok:
 			return closings, nil
-		case opens.After(giveUp):
+		case opens.After(giveUp) && opens.After(now): // else it is open, and another's turn
 			return 0, throttled(who, opens)
 		}
 		wait(ctx, nil, changed, until)
