@@ -20,6 +20,7 @@ const (
 // is safe for concurrent use, needs no closing and has no goroutine at rest.
 type TokenCache struct {
 	refreshBefore time.Duration
+	counts        counts
 
 	mu         sync.Mutex
 	identities map[string]*identity // guarded by mu
@@ -57,7 +58,7 @@ func (c *TokenCache) identity(key string) *identity {
 	}
 	i := c.identities[key]
 	if i == nil {
-		i = &identity{refreshBefore: c.refreshBefore}
+		i = &identity{refreshBefore: c.refreshBefore, counts: &c.counts}
 		c.identities[key] = i
 	}
 	return i
@@ -80,6 +81,7 @@ func (c *TokenCache) endpoint(key string, l limits) *endpoint {
 // identity holds the tokens of one identity: the key of its map is the scope as the caller gave it.
 type identity struct {
 	refreshBefore time.Duration // zero: at random
+	counts        *counts       // of the cache
 	entries       sync.Map      // scope → *entry; different spellings of a scope share one entry
 
 	mu      sync.Mutex

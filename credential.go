@@ -162,6 +162,7 @@ func (c *credential) claims(challenge string) string {
 func (c *credential) order(a ask) *order {
 	return &order{
 		refreshBefore: c.tokens.refreshBeforeOf,
+		count:         c.tokens.counts.add,
 		claims:        a.claims,
 		probe:         c.chained && !c.isProven(),
 		span: func(ctx context.Context) (context.Context, func(error)) {

@@ -18,6 +18,7 @@ type flight struct {
 	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
 	sending, resting atomic.Bool
 	waiters          int           // guarded by entry.mu
+	abandoned        bool          // the last of them has left; likewise
 	done             chan struct{} // closed when the rest is final
 	next             *flight       // has taken over the waiters, if not nil
 	token            *token
@@ -37,6 +38,7 @@ func flightOf(ctx context.Context) *flight {
 // order is what a caller wants of an entry, and what its flight would do.
 type order struct {
 	refreshBefore func(left time.Duration) time.Duration
+	count         func(error)
 	claims        string // a challenge that the token must have been asked for with; "" accepts any
 	probe         bool   // a try now: the caller won't wait for one that rests
 	span          func(context.Context) (context.Context, func(error))
@@ -117,6 +119,9 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		return
 	default:
 	}
+	if err == nil || f.next == nil && !f.abandoned {
+		f.order.count(err)
+	}
 	now := time.Now()
 	old := e.current.Load()
 	switch {
@@ -154,6 +159,7 @@ func (e *entry) leave(f *flight, absent bool) {
 	f.waiters--
 	if absent && f.waiters == 0 && e.underway[f.order.claims] == f {
 		delete(e.underway, f.order.claims)
+		f.abandoned = true
 		f.cancel()
 	}
 }

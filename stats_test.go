@@ -1,0 +1,56 @@
+package managedid
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestStats(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var status int
+		f := &fakeEntra{}
+		f.script = func(_ int, r *http.Request) (*http.Response, error) {
+			switch status {
+			case 0:
+				return nil, nil
+			case 429:
+				return respond(r, status, "{}", "Retry-After", "60"), nil
+			}
+			return respond(r, status, `{"error":"made_up"}`), nil
+		}
+		cache := NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore})
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{Cache: cache, ClientOptions: noRetries})
+		require.Equal(t, Stats{}, cache.Stats())
+		start := time.Now().UTC()
+		require.NoError(t, get(ctx0, c, vault).err)
+		require.NoError(t, get(ctx0, c, vault).err, "a hit is no acquisition")
+		hour := start.Add(3599 * time.Second)
+		require.Equal(t, Stats{Tokens: 1, Acquisitions: 1, NextRefresh: hour.Add(-5 * time.Minute), EarliestExpiry: hour}, cache.Stats())
+		time.Sleep(time.Minute)
+		require.NoError(t, get(ctx0, c, "b/.default").err)
+		status = 400
+		require.Error(t, get(ctx0, c, "c").err)
+		require.Error(t, get(ctx0, c, "c").err, "a repeated refusal is no request")
+		status = 429
+		require.Error(t, get(ctx0, c, "d").err)
+		want := Stats{Tokens: 2, Acquisitions: 2, Failures: map[Reason]uint64{"": 1, ReasonThrottled: 1}, ThrottledUntil: start.Add(2 * time.Minute),
+			NextRefresh: hour.Add(-5 * time.Minute), EarliestExpiry: hour}
+		require.Equal(t, want, cache.Stats())
+		printed, err := json.Marshal(cache.Stats())
+		require.NoError(t, err)
+		require.JSONEq(t, `{"tokens":2,"acquisitions":2,"failures":{"":1,"throttled":1},"throttledUntil":"2000-01-01T00:02:00Z",
+			"nextRefresh":"2000-01-01T00:54:59Z","earliestExpiry":"2000-01-01T00:59:59Z"}`, string(printed))
+		time.Sleep(time.Until(hour) + time.Minute)
+		require.Equal(t, Stats{Acquisitions: 2, Failures: want.Failures}, cache.Stats(), "what has expired is not held")
+	})
+}
+
+func TestStats_ofTheProcess(t *testing.T) {
+	before := (*TokenCache)(nil).Stats().Acquisitions
+	processCache.counts.add(nil)
+	require.Equal(t, before+1, (*TokenCache)(nil).Stats().Acquisitions)
+}
