@@ -21,7 +21,7 @@ type AzureCLICredentialOptions struct {
 	AdditionallyAllowedTenants []string
 	// Cache holds the tokens. Nil means the cache of the process.
 	Cache *TokenCache
-	// Logger gets a debug line for each token and a warning for each failure, never a token. Nil means none.
+	// Logger gets a record of each token and each failure, never a token; see the package's Logging. Nil means none.
 	Logger *slog.Logger
 	// Subscription is the name or ID of a subscription whose account is meant. Zero means the tool's current account.
 	Subscription string

@@ -20,7 +20,7 @@ type AzureDeveloperCLICredentialOptions struct {
 	AdditionallyAllowedTenants []string
 	// Cache holds the tokens. Nil means the cache of the process.
 	Cache *TokenCache
-	// Logger gets a debug line for each token and a warning for each failure, never a token. Nil means none.
+	// Logger gets a record of each token and each failure, never a token; see the package's Logging. Nil means none.
 	Logger *slog.Logger
 	// TenantID is the tenant's ID or a domain name of it. Zero means the tool's own.
 	TenantID string

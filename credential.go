@@ -48,7 +48,7 @@ func newCredential(name string, s *source, options azcore.ClientOptions, cache *
 		logger:   logger,
 	}
 	var err error
-	c.client, err = newClient(options, c.who, s, c.endpoint)
+	c.client, err = newClient(options, c.who, s, c.endpoint, logger)
 	return c, err
 }
 
@@ -177,15 +177,19 @@ func (c *credential) order(a ask) *order {
 			return c.fetch(ctx, a)
 		},
 		overdue: func(ctx context.Context) error { return c.unanswered(ctx, ctx.Err()) },
-		report: func(ctx context.Context, t token, err error, took time.Duration) {
+		report: func(ctx context.Context, t token, err error, took, left time.Duration) {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}
-			if err = c.own(err); err != nil {
-				c.logger.Warn("token request failed", "credential", c.who, "scope", a.scope, "took", took, "error", err.Error())
-				return
+			log := c.logger.With("credential", c.who, "scope", a.scope, "took", took, "tries", flightOf(ctx).tries.Load())
+			switch err = c.own(err); {
+			case err == nil:
+				log.Debug("token received", "expires", t.ExpiresOn, "clientID", t.clientID)
+			case left > 0:
+				log.Warn("token refresh failed", "error", err.Error(), "left", left)
+			default:
+				log.Warn("token request failed", "error", err.Error())
 			}
-			c.logger.Debug("token received", "credential", c.who, "scope", a.scope, "took", took, "expires", t.ExpiresOn)
 		},
 	}
 }

@@ -28,7 +28,7 @@ type DefaultAzureCredentialOptions struct {
 	Cache *TokenCache
 	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
 	DisableInstanceDiscovery bool
-	// Logger gets a line when a link is chosen, and what each link logs, never a secret. Nil means none.
+	// Logger gets a record when a link is chosen, and what each link logs, never a secret. Nil means none.
 	Logger *slog.Logger
 	// ManagedIdentityClientID is the client ID of a user-assigned identity of the host. Zero means the value of
 	// AZURE_CLIENT_ID or, without that, the host's default identity.

@@ -24,5 +24,17 @@
 // Errors are one line. [CredentialUnavailableError] lets a chain go on, [AuthenticationFailedError] ends it; both have a
 // [Reason]. They match context.Canceled and context.DeadlineExceeded only when the caller's own context has ended.
 //
+// # Logging, tracing and metrics
+//
+// A Logger in the options gets few records, and none at a hit:
+//
+//   - debug "token received": credential, scope, took, tries, expires, clientID (whose token the endpoint says it is, if it does)
+//   - warn "token request failed", or "token refresh failed" where a valid token is still handed out: error, and left, for how long
+//   - warn "endpoint throttled": status, until (when it may be asked again)
+//   - info "credential chosen": chain, credential
+//
+// ClientOptions.TracingProvider gets a span for each request for a token, not for hits, with those of its tries in it, and
+// [TokenCache.Stats] the numbers for metrics.
+//
 // Package managedidtest, beside this one, is an emulator to test against.
 package managedid

@@ -20,7 +20,7 @@ type EnvironmentCredentialOptions struct {
 	Cache *TokenCache
 	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
 	DisableInstanceDiscovery bool
-	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	// Logger gets a record of each token, failed request and pause, never a secret; see the package's Logging. Nil means none.
 	Logger *slog.Logger
 }
 

@@ -17,6 +17,7 @@ type flight struct {
 	cancel     context.CancelFunc
 	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
 	sending, resting atomic.Bool
+	tries            atomic.Int32  // requests that were sent
 	waiters          int           // guarded by entry.mu
 	abandoned        bool          // the last of them has left; likewise
 	done             chan struct{} // closed when the rest is final
@@ -44,8 +45,8 @@ type order struct {
 	span          func(context.Context) (context.Context, func(error))
 	fetch         func(_ context.Context, challenged string) (token, error)
 	overdue       func(context.Context) error // why a flight whose context has ended failed
-	// report is called after the waiters have the result.
-	report func(context.Context, token, error, time.Duration)
+	// report is called after the waiters have the result. left is how long the token is valid that is there without this one.
+	report func(_ context.Context, _ token, _ error, took, left time.Duration)
 }
 
 // claimsUnsent stands for the challenges of all sources whose requests don't say what a challenge asks for.
@@ -100,9 +101,10 @@ func (e *entry) fly(ctx context.Context, f *flight) {
 	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport or the callback ended the goroutine of a request"})
 	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
 	defer func() {
+		left := e.current.Load().left(time.Now())
 		e.land(f, fetched, err)
 		end(err)
-		f.order.report(ctx, fetched, err, time.Since(f.began))
+		f.order.report(ctx, fetched, err, time.Since(f.began), left)
 		stop()
 		f.cancel()
 	}()

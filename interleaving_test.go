@@ -70,7 +70,7 @@ func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing
 			span:    func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} },
 			fetch:   func(ctx context.Context, _ string) (token, error) { <-ctx.Done(); return token{}, errRefused },
 			overdue: func(context.Context) error { return errRefused },
-			report:  func(context.Context, token, error, time.Duration) {},
+			report:  func(context.Context, token, error, time.Duration, time.Duration) {},
 		}
 		for left, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 2 * time.Second: 13 * time.Second} {
 			now := time.Now()

@@ -93,7 +93,7 @@ type ManagedIdentityCredentialOptions struct {
 	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
 	// Transport, policies or retry options.
 	Cache *TokenCache
-	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	// Logger gets a record of each token, failed request and pause, never a secret; see the package's Logging. Nil means none.
 	Logger *slog.Logger
 }
 

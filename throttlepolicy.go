@@ -3,6 +3,7 @@ package managedid
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"time"
@@ -26,6 +27,7 @@ type throttlePolicy struct {
 	endpoint   *endpoint
 	source     *source
 	tryTimeout time.Duration
+	logger     *slog.Logger // may be nil
 }
 
 func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
@@ -38,6 +40,7 @@ func (p *throttlePolicy) Do(req *policy.Request) (*http.Response, error) {
 		return nil, err
 	}
 	own.sending.Store(true)
+	own.tries.Add(1)
 	p.endpoint.update(p.endpoint.presence.try)
 	var try attempt
 	req.OperationValue(&try)
@@ -81,6 +84,7 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 	} else {
 		cause = transportCause(err, secrets(req.Raw())...)
 	}
+	var closed time.Time
 	p.endpoint.update(func(now time.Time) {
 		p.endpoint.presence.end()
 		if err != nil {
@@ -99,12 +103,18 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 		if retriable := resp.StatusCode >= 500 || resp.StatusCode == 404 || resp.StatusCode == 410 || resp.StatusCode == 429; retriable {
 			p.endpoint.failure = statusLine(resp.StatusCode)
 		}
-		if p.endpoint.presence.proven {
-			p.endpoint.gate.end(now, closings, resp)
-		} else { // something else's answer says nothing about when the endpoint may be asked
+		if !p.endpoint.presence.proven { // something else's answer says nothing about when the endpoint may be asked
 			p.endpoint.gate.end(now, closings, nil)
+			return
+		}
+		before := p.endpoint.gate.opens
+		if p.endpoint.gate.end(now, closings, resp); p.endpoint.gate.opens.After(before) {
+			closed = p.endpoint.gate.opens
 		}
 	})
+	if !closed.IsZero() && p.logger != nil {
+		go p.logger.Warn("endpoint throttled", "credential", p.who, "status", resp.StatusCode, "until", closed) // a handler may need a token itself
+	}
 	if err == nil {
 		for _, name := range retryAfterHeaders {
 			resp.Header.Del(name)

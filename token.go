@@ -29,6 +29,7 @@ type token struct {
 	asked              time.Time // when the flight that brought it began
 	claims             string    // the challenge that it was asked for with
 	flight             int       // the number of the flight that brought it
+	clientID           string    // of its identity, as the answer says; "": it says nothing
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -36,6 +37,14 @@ func earlier(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// left is how long the token is valid still.
+func (t *token) left(now time.Time) time.Duration {
+	if t == nil {
+		return 0
+	}
+	return max(0, t.ExpiresOn.Sub(now))
 }
 
 type freshness int
@@ -97,6 +106,7 @@ func decodeToken(body []byte, sent, now time.Time) (token, error) {
 		ExpiresOn   json.RawMessage `json:"expires_on"`
 		ExpiresIn   json.RawMessage `json:"expires_in"`
 		RefreshIn   json.RawMessage `json:"refresh_in"`
+		ClientID    json.RawMessage `json:"client_id"`
 	}
 	if json.Unmarshal(bytes.TrimPrefix(body, bom), &raw) != nil {
 		return token{}, errors.New("the answer is not the JSON of a token")
@@ -116,7 +126,7 @@ func decodeToken(body []byte, sent, now time.Time) (token, error) {
 		return token{}, errors.New("the answer has neither a usable expires_on nor a usable expires_in")
 	}
 	// Round drops the monotonic reading, which stands still while a machine sleeps
-	t := token{AccessToken: azcore.AccessToken{Token: raw.AccessToken, ExpiresOn: expiry.Round(0).UTC()}}
+	t := token{AccessToken: azcore.AccessToken{Token: raw.AccessToken, ExpiresOn: expiry.Round(0).UTC()}, clientID: quotable(scalar(raw.ClientID))}
 	if !now.Before(t.ExpiresOn) {
 		return token{}, errors.New("the token in the answer has expired already; check the clock of this machine")
 	}

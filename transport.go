@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -109,7 +110,7 @@ func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
 
 // newClient builds azcore's pipeline for a source's requests from a copy of the user's options, in which nothing can leak
 // a secret, and a zero retry option has the source's default.
-func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint) (*azcore.Client, error) {
+func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint, logger *slog.Logger) (*azcore.Client, error) {
 	o := copyOptions(options)
 	o.APIVersion = "" // azcore would refuse every request
 	o.Logging.IncludeBody = false
@@ -123,7 +124,7 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint)
 	if r.StatusCodes == nil && r.ShouldRetry == nil {
 		r.StatusCodes, r.ShouldRetry = s.retry.StatusCodes, s.retry.ShouldRetry
 	}
-	throttle := &throttlePolicy{who: who, endpoint: e, source: s, tryTimeout: cmp.Or(r.TryTimeout, s.retry.TryTimeout)}
+	throttle := &throttlePolicy{who: who, endpoint: e, source: s, tryTimeout: cmp.Or(r.TryTimeout, s.retry.TryTimeout), logger: logger}
 	r.TryTimeout = 0 // the limit begins below the gate
 
 	var observed bool

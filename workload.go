@@ -38,7 +38,7 @@ type WorkloadIdentityCredentialOptions struct {
 	// AZURE_KUBERNETES_CA_FILE, which is read for each request, or AZURE_KUBERNETES_CA_DATA. A Transport in the ClientOptions has
 	// no effect then. Zero means straight to Entra, which refuses the token of such a pod. No chain enables it.
 	EnableAzureProxy bool
-	// Logger gets a debug line for each token and a warning for each failed request, never a secret. Nil means none.
+	// Logger gets a record of each token, failed request and pause, never a secret; see the package's Logging. Nil means none.
 	Logger *slog.Logger
 	// TenantID is the tenant's ID or a domain name of it. Zero means the value of AZURE_TENANT_ID.
 	TenantID string
