@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/tracing"
 )
 
 const (
@@ -166,7 +167,8 @@ func (c *credential) order(a ask) *order {
 		claims:        a.claims,
 		probe:         c.chained && !c.isProven(),
 		span: func(ctx context.Context) (context.Context, func(error)) {
-			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), nil)
+			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), &runtime.StartSpanOptions{Attributes: []tracing.Attribute{
+				{Key: "managedid.source", Value: c.source.name}, {Key: "managedid.scope", Value: a.scope}}})
 		},
 		fetch: func(ctx context.Context, challenged string) (token, error) {
 			a := a
@@ -181,14 +183,14 @@ func (c *credential) order(a ask) *order {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}
-			log := c.logger.With("credential", c.who, "scope", a.scope, "took", took, "tries", flightOf(ctx).tries.Load())
+			of := []any{"credential", c.who, "scope", a.scope, "took", took, "tries", flightOf(ctx).tries.Load()}
 			switch err = c.own(err); {
 			case err == nil:
-				log.Debug("token received", "expires", t.ExpiresOn, "clientID", t.clientID)
+				c.logger.Debug("token received", append(of, "expires", t.ExpiresOn, "clientID", t.clientID)...)
 			case left > 0:
-				log.Warn("token refresh failed", "error", err.Error(), "left", left)
+				c.logger.Warn("token refresh failed", append(of, "error", err.Error(), "left", left)...)
 			default:
-				log.Warn("token request failed", "error", err.Error())
+				c.logger.Warn("token request failed", append(of, "error", err.Error())...)
 			}
 		},
 	}

@@ -67,6 +67,7 @@ func TestPresence_aChainDoesNotWaitForAPatientFlightThatRests(t *testing.T) {
 func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := &order{
+			count:   func(error) {},
 			span:    func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} },
 			fetch:   func(ctx context.Context, _ string) (token, error) { <-ctx.Done(); return token{}, errRefused },
 			overdue: func(context.Context) error { return errRefused },
