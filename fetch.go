@@ -87,6 +87,7 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 		}
 	}
 	t, err = decodeToken(body, last.sent, time.Now())
+	t.clientID = redacted(t.clientID, secrets(req.Raw())...)
 	if err != nil && c.isProven() {
 		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
 	} else if err != nil {

@@ -27,11 +27,11 @@ func TestLogger_records(t *testing.T) {
 			require.ElementsMatch(t, want, strings.Split(strings.TrimSpace(out.String()), "\n"))
 			out.Reset()
 		}
-		status := 200
+		status, named := 200, someGUID
 		f := &fakeIMDS{script: func(_ int, r *http.Request) (*http.Response, error) {
 			switch status {
 			case 200:
-				return respond(r, 200, fmt.Sprintf(`{"access_token":%q,"client_id":%q,"expires_in":"3600"}`, secretToken, someGUID), "Server", "IMDS/150"), nil
+				return respond(r, 200, fmt.Sprintf(`{"access_token":%q,"client_id":%q,"expires_in":"3600"}`, secretToken, named), "Server", "IMDS/150"), nil
 			case 429:
 				return respond(r, 429, "{}", "Retry-After", "5", "Server", "IMDS/150"), nil
 			}
@@ -42,13 +42,19 @@ func TestLogger_records(t *testing.T) {
 		blankEnvironment(t)
 		c, err := NewManagedIdentityCredential(&o)
 		require.NoError(t, err)
+		o.ID = nil
+		system, err := NewManagedIdentityCredential(&o)
+		require.NoError(t, err)
 		const who = ` credential="ManagedIdentityCredential: IMDS" `
 		const request = who + `scope=` + vault + ` took=0s tries=1 `
 		for range 3 { // hits say nothing
 			require.NoError(t, get(ctx0, c, vault).err)
 		}
 		said(`level=DEBUG msg="token received"` + request + `expires=2000-01-01T01:00:00.000Z clientID=` + someGUID)
-		time.Sleep(56*time.Minute - time.Second)
+		named = someSecret
+		require.NoError(t, get(ctx0, system, vault).err)
+		said(`level=DEBUG msg="token received"` + request + `expires=2000-01-01T01:00:01.000Z clientID=""`)
+		time.Sleep(56*time.Minute - 2*time.Second)
 		status = 400
 		require.NoError(t, get(ctx0, c, vault).err)
 		said(`level=WARN msg="token refresh failed"` + request + `error="ManagedIdentityCredential: IMDS: ` + strings.ReplaceAll(noneWithID, `"`, `\"`) +

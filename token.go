@@ -126,7 +126,10 @@ func decodeToken(body []byte, sent, now time.Time) (token, error) {
 		return token{}, errors.New("the answer has neither a usable expires_on nor a usable expires_in")
 	}
 	// Round drops the monotonic reading, which stands still while a machine sleeps
-	t := token{AccessToken: azcore.AccessToken{Token: raw.AccessToken, ExpiresOn: expiry.Round(0).UTC()}, clientID: quotable(scalar(raw.ClientID))}
+	t := token{AccessToken: azcore.AccessToken{Token: raw.AccessToken, ExpiresOn: expiry.Round(0).UTC()}}
+	if id := scalar(raw.ClientID); isGUID(id) { // anything else might be what the endpoint was sent
+		t.clientID = id
+	}
 	if !now.Before(t.ExpiresOn) {
 		return token{}, errors.New("the token in the answer has expired already; check the clock of this machine")
 	}
