@@ -25,7 +25,7 @@ const maxCertificateFile = 1 << 20
 func certificateFileProof(o *entraConfig, f certificateFile) proof {
 	config := *o
 	identity := fmt.Sprintf("certificate file %q %t %s", f.path, f.chain, keyedHash(f.password))
-	return certificateProof(identity, func(ctx context.Context, tokenURL string) (string, error) {
+	p := certificateProof(identity, func(ctx context.Context, tokenURL string) (string, error) {
 		s, err := awaitFile(ctx, func() (*signer, error) { return f.read(&config) })
 		if err != nil {
 			advice := ""
@@ -36,6 +36,8 @@ func certificateFileProof(o *entraConfig, f certificateFile) proof {
 		}
 		return s.assertion(tokenURL)
 	})
+	p.file = f.path
+	return p
 }
 
 func (f *certificateFile) read(o *entraConfig) (*signer, error) {

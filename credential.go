@@ -20,17 +20,18 @@ const (
 
 // credential is what every credential does with a source.
 type credential struct {
-	name     string // the credential's type
-	who      string // name and source, the first words of each error
-	source   *source
-	tokens   *identity
-	endpoint *endpoint
-	client   *azcore.Client
-	logger   *slog.Logger
-	run      func(context.Context, ask) (token, error) // gets a token where that takes no request; nil: fetch does
-	chained  bool                                      // has other links beside it: leaves when its endpoint isn't there
-	cae      *credential                               // its twin for callers that handle CAE; nil: that changes nothing, or this is the twin
-	tenant   string                                    // whose tokens a request gets that names none
+	name      string // the credential's type
+	who       string // name and source, the first words of each error
+	source    *source
+	tokens    *identity
+	endpoint  *endpoint
+	client    *azcore.Client
+	transport policy.Transporter // of the client
+	logger    *slog.Logger
+	run       func(context.Context, ask) (token, error) // gets a token where that takes no request; nil: fetch does
+	chained   bool                                      // has other links beside it: leaves when its endpoint isn't there
+	cae       *credential                               // its twin for callers that handle CAE; nil: that changes nothing, or this is the twin
+	tenant    string                                    // whose tokens a request gets that names none
 	// inTenant finds the credential for a request's tenant. Nil: it changes nothing.
 	inTenant func(home *credential, tenant string) (*credential, error)
 }
@@ -49,7 +50,7 @@ func newCredential(name string, s *source, options azcore.ClientOptions, cache *
 		logger:   logger,
 	}
 	var err error
-	c.client, err = newClient(options, c.who, s, c.endpoint, logger)
+	c.client, c.transport, err = newClient(options, c.who, s, c.endpoint, logger)
 	return c, err
 }
 

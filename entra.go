@@ -41,6 +41,7 @@ type proof struct {
 	signed    bool   // with a certificate, anew for each request
 	read      func(ctx context.Context, tokenURL string) (string, error)
 	age       func() string // of the assertion, in an error; nil: unknown
+	file      string        // that it is read from; "": none
 }
 
 // credential makes the credential for one tenant, and its twin.
@@ -69,6 +70,9 @@ func (e *entra) source(tenant string) *source {
 		host:        e.authority.Host,
 		identity:    endpoint + " " + e.proof.identity,
 		endpoint:    endpoint,
+		url:         tokenURL,
+		subject:     fmt.Sprintf("application %s in tenant %s", quotable(e.clientID), tenant),
+		file:        e.proof.file,
 		retry:       entraRetry,
 		announced:   true,
 		sendsClaims: true,
@@ -78,6 +82,7 @@ func (e *entra) source(tenant string) *source {
 		explain:     func(a answer) verdict { return e.explain(a, tenant) },
 	}
 	if e.proxy != nil {
+		s.url = e.proxy.url.String()
 		s.host, s.transport = "the token proxy "+e.proxy.url.Host, e.proxy.transport
 	}
 	if e.proof.parameter == assertionParameter && !e.proof.signed {

@@ -36,6 +36,32 @@ func ExampleNewDefaultAzureCredential() {
 	// Output: 1 request
 }
 
+// What the default chain would try on this host, here an emulator's, and why.
+func ExampleDefaultAzureCredential_Explain() {
+	for _, name := range []string{"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_SECRET"} {
+		defer os.Setenv(name, os.Getenv(name))
+	}
+	os.Setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:41741/msi/token")
+	os.Setenv("IDENTITY_HEADER", "a secret")
+	os.Setenv("AZURE_CLIENT_SECRET", "another")
+	cred, err := managedid.NewDefaultAzureCredential(nil)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(cred.Explain(context.Background(), nil))
+	// Output:
+	// DefaultAzureCredential
+	// 1. EnvironmentCredential        configured by half
+	//    set       AZURE_CLIENT_SECRET
+	//    problem   AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another
+	// 2. WorkloadIdentityCredential   not configured
+	//    problem   AZURE_FEDERATED_TOKEN_FILE is not set
+	// 3. ManagedIdentityCredential    configured
+	//    source    App Service http://127.0.0.1:41741/msi/token
+	//    identity  the host's default identity
+	//    set       IDENTITY_ENDPOINT=http://127.0.0.1:41741/msi/token IDENTITY_HEADER
+}
+
 // A user-assigned identity, named by its client ID, which the host doesn't have.
 func ExampleNewManagedIdentityCredential() {
 	cred, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{

@@ -18,6 +18,7 @@ type source struct {
 	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
 	identity, endpoint string
 	limits             limits
+	url, subject, file string              // for Explain: where it asks, for whom, and with what file; may be empty
 	retry              policy.RetryOptions // defaults for the fields that the user left zero
 	announced          bool                // by the host's variables or the caller: it is there, or will be
 	client             *http.Client        // where the user gave none

@@ -164,6 +164,10 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if s.confirm == nil {
 		s.confirm = func(body []byte) error { return confirmClientID(body, o.ID) }
 	}
+	s.url, s.subject = s.endpoint, "the host's default identity"
+	if o.ID != nil {
+		s.subject = o.ID.idKind().String() + " " + quotable(o.ID.String())
+	}
 	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
 }

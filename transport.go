@@ -108,9 +108,9 @@ func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
 	return o
 }
 
-// newClient builds azcore's pipeline for a source's requests from a copy of the user's options, in which nothing can leak
+// newClient builds azcore's pipeline, and returns its transport too, for a source's requests from a copy of the user's options, in which nothing can leak
 // a secret, and a zero retry option has the source's default.
-func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint, logger *slog.Logger) (*azcore.Client, error) {
+func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint, logger *slog.Logger) (*azcore.Client, policy.Transporter, error) {
 	o := copyOptions(options)
 	o.APIVersion = "" // azcore would refuse every request
 	o.Logging.IncludeBody = false
@@ -131,16 +131,17 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint,
 	if s.transport != nil {
 		var err error
 		if o.Transport, err = s.transport(o.Transport); err != nil {
-			return nil, fmt.Errorf("%s: %w", who, err)
+			return nil, nil, fmt.Errorf("%s: %w", who, err)
 		}
 	}
 	if o.Transport, observed = capped(o.Transport, s.client); !observed {
 		e.update(func(time.Time) { e.presence.patient = true })
 	}
-	return azcore.NewClient(modulePath, version, runtime.PipelineOptions{
+	client, err := azcore.NewClient(modulePath, version, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{throttle},
 		Tracing:  runtime.TracingOptions{Namespace: "Microsoft.Entra"},
 	}, &o)
+	return client, o.Transport, err
 }
 
 // capped wraps the user's transport, or the default. observed tells whether it shows when it has connected.

@@ -103,6 +103,7 @@ func fileProof(named, path string) proof {
 	path = absolute(path)
 	return proof{
 		identity:  fmt.Sprintf("file %q", path),
+		file:      path,
 		parameter: assertionParameter,
 		read: func(ctx context.Context, _ string) (string, error) {
 			assertion, err := awaitTokenFile(ctx, path)
