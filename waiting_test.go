@@ -36,7 +36,8 @@ func TestFlight_aTracerThatHangsHoldsNobodyLongerThanTheFlightsLimit(t *testing.
 			span:    func(ctx context.Context) (context.Context, func(error)) { <-hang; return ctx, func(error) {} },
 			fetch:   func(context.Context, string) (token, error) { return token{}, errRefused },
 			overdue: func(context.Context) error { return errRefused },
-			report:  func(context.Context, token, error, time.Duration) {},
+			count:   func(error) {},
+			report:  func(context.Context, token, error, time.Duration, time.Duration) {},
 		}
 		_, f, err := (&entry{}).join(time.Now(), o)
 		require.NoError(t, err)
