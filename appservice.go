@@ -77,7 +77,7 @@ func (e hostEndpoint) request(ctx context.Context, a ask, id ManagedIDKind) (*po
 	if secret == "" {
 		return nil, errors.New(e.secret + " is not set")
 	} else if strings.ContainsFunc(secret, unicode.IsControl) {
-		return nil, errors.New(e.secret + " can't be the value of a header")
+		return nil, errors.New(e.secret + " has control characters; take them out")
 	}
 	req, err := runtime.NewRequest(ctx, http.MethodGet, withIdentity(*now, e.apiVersion, a.scope, id, e.selectors))
 	if err == nil {

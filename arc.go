@@ -81,7 +81,7 @@ func arcSource(id ManagedIDKind, endpoint *url.URL, keys arcKeys) *source {
 func arcChallenge(got *http.Response, keys arcKeys) (string, error) {
 	switch {
 	case got.StatusCode/100 == 2:
-		return "", verdict{reason: ReasonMalformedAnswer, advice: "the endpoint gave a token without asking for a key, as the agent never does; nothing was taken from it"}
+		return "", verdict{reason: ReasonMalformedAnswer, advice: "the endpoint gave a token without asking for a key, as the agent never does, so it was not taken; see what listens at the endpoint"}
 	case got.StatusCode != http.StatusUnauthorized:
 		return "", nil
 	}

@@ -27,10 +27,10 @@ func arcKeysOn(goos, programData string) (arcKeys, error) {
 		return arcKeys{"/var/opt/azcmagent/tokens", "/", "add its user to the group himds"}, nil
 	case "windows":
 		if programData == "" {
-			return arcKeys{}, errors.New("ProgramData is not set, in which the agent's key files are")
+			return arcKeys{}, errors.New("ProgramData is not set; set it to the folder of the agent's files")
 		}
 		if len(programData) < 3 || programData[1:3] != `:\` { // relative, or on another machine
-			return arcKeys{}, errors.New("ProgramData is not a folder on a drive of this machine")
+			return arcKeys{}, errors.New("ProgramData is not a folder on a drive of this machine; correct it")
 		}
 		return arcKeys{strings.TrimRight(programData, `\`) + `\AzureConnectedMachineAgent\Tokens`, `\`,
 			"add its user to the group Administrators or Hybrid agent extension applications"}, nil
@@ -65,9 +65,9 @@ func (k arcKeys) read(path string) (string, error) {
 	}
 	key := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if strings.TrimSpace(key) == "" {
-		return "", fmt.Errorf("the agent's key file in %s is empty", k.folder)
+		return "", fmt.Errorf("the agent's key file in %s is empty; restart the agent", k.folder)
 	} else if strings.ContainsFunc(key, unicode.IsControl) {
-		return "", fmt.Errorf("the agent's key file in %s has control characters, so that its content can't be the value of a header", k.folder)
+		return "", fmt.Errorf("the agent's key file in %s has control characters; restart the agent", k.folder)
 	}
 	return key, nil
 }

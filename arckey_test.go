@@ -15,10 +15,10 @@ func TestArcKeys_areInOneFolderOfEachSystem(t *testing.T) {
 		{"Linux asks no variable", "linux", `D:\Data`, "/var/opt/azcmagent/tokens", ""},
 		{"Windows", "windows", `C:\ProgramData`, `C:\ProgramData\AzureConnectedMachineAgent\Tokens`, ""},
 		{"Windows, on another drive", "windows", `D:\a b\`, `D:\a b\AzureConnectedMachineAgent\Tokens`, ""},
-		{"Windows without the variable", "windows", "", "", "ProgramData is not set, in which the agent's key files are"},
-		{"Windows with a relative one", "windows", "ProgramData", "", "ProgramData is not a folder on a drive of this machine"},
-		{"Windows with a drive's own", "windows", "C:ProgramData", "", "ProgramData is not a folder on a drive of this machine"},
-		{"Windows with another machine's", "windows", `\\host\share`, "", "ProgramData is not a folder on a drive of this machine"},
+		{"Windows without the variable", "windows", "", "", "ProgramData is not set; set it to the folder of the agent's files"},
+		{"Windows with a relative one", "windows", "ProgramData", "", "ProgramData is not a folder on a drive of this machine; correct it"},
+		{"Windows with a drive's own", "windows", "C:ProgramData", "", "ProgramData is not a folder on a drive of this machine; correct it"},
+		{"Windows with another machine's", "windows", `\\host\share`, "", "ProgramData is not a folder on a drive of this machine; correct it"},
 		{"macOS", "darwin", `C:\ProgramData`, "", "the agent of Azure Arc is for Linux and Windows only, not darwin"},
 		{"others", "freebsd", "", "", "the agent of Azure Arc is for Linux and Windows only, not freebsd"},
 	} {
@@ -105,12 +105,12 @@ func TestArcKeys_read(t *testing.T) {
 		{"4097 bytes", strings.Repeat("k", 4097), "", "FOLDER is unusable: it is larger than 4096 bytes"},
 		{"4097 bytes with the line break", strings.Repeat("k", 4096) + "\n", "", "FOLDER is unusable: it is larger than 4096 bytes"},
 		{"5 KiB", strings.Repeat("k", 5<<10), "", "FOLDER is unusable: it is larger than 4096 bytes"},
-		{"two line breaks", "k3y\n\n", "", "FOLDER has control characters, so that its content can't be the value of a header"},
-		{"two lines", "k3y\nX: y", "", "FOLDER has control characters, so that its content can't be the value of a header"},
-		{"a NUL", "k3y\x00", "", "FOLDER has control characters, so that its content can't be the value of a header"},
-		{"empty", "", "", "FOLDER is empty"},
-		{"a line break alone", "\n", "", "FOLDER is empty"},
-		{"blank", "  ", "", "FOLDER is empty"},
+		{"two line breaks", "k3y\n\n", "", "FOLDER has control characters; restart the agent"},
+		{"two lines", "k3y\nX: y", "", "FOLDER has control characters; restart the agent"},
+		{"a NUL", "k3y\x00", "", "FOLDER has control characters; restart the agent"},
+		{"empty", "", "", "FOLDER is empty; restart the agent"},
+		{"a line break alone", "\n", "", "FOLDER is empty; restart the agent"},
+		{"blank", "  ", "", "FOLDER is empty; restart the agent"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := t.TempDir()

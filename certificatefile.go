@@ -91,7 +91,7 @@ func parsePEM(block *pem.Block, rest []byte) (certs []*x509.Certificate, key cry
 			}
 			certs = append(certs, c)
 		case strings.HasSuffix(block.Type, "PRIVATE KEY") && key != nil:
-			return nil, nil, errors.New("it has several private keys")
+			return nil, nil, errors.New("it has several private keys; keep the certificate's alone")
 		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
 			if key, err = parseKey(block); err != nil {
 				return nil, nil, err

@@ -126,7 +126,7 @@ var unreadable = []struct {
 	{"PEM with a traditionally encrypted key", []string{"leaf.pem", "encrypted-pkcs1.key"}, "", certificatePassword, encryptedPEM},
 	{"PEM without a certificate", []string{"leaf.key"}, "", "", "it has no certificate"},
 	{"PEM without a key", []string{"leaf.pem"}, "", "", "it has no private key"},
-	{"PEM with two keys", []string{"leaf.key", "leaf-chain.pem"}, "", "", "it has several private keys"},
+	{"PEM with two keys", []string{"leaf.key", "leaf-chain.pem"}, "", "", "it has several private keys; keep the certificate's alone"},
 	{"PEM with a malformed certificate", []string{"leaf.key"}, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "",
 		"a certificate in it is malformed: x509: malformed certificate"},
 	{"PEM with a malformed key", []string{"leaf.pem"}, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "", "its private key is malformed"},

@@ -229,7 +229,7 @@ func TestAssertion_constructorRefusesWhatCannotWork(t *testing.T) {
 		f              func(context.Context) (string, error)
 		want           string
 	}{
-		{"t", "c", nil, "getAssertion must be a function that returns assertions"},
+		{"t", "c", nil, "getAssertion must not be nil"},
 		{"", "c", counted(), "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only"},
 		{"t", "", counted(), "the client ID is empty"},
 	} {

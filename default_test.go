@@ -215,7 +215,7 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 		{"Azure Arc", []string{"IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
 			"ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
 		{"a bad endpoint", []string{"IDENTITY_ENDPOINT=localhost", "IDENTITY_HEADER=h"}, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL"},
-		{"a blank client ID", []string{"AZURE_CLIENT_ID= "}, "ManagedIdentityCredential: the client ID of the identity is empty"},
+		{"a blank client ID", []string{"AZURE_CLIENT_ID= "}, "ManagedIdentityCredential: the client ID of the identity is empty; correct it in the options or AZURE_CLIENT_ID"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)

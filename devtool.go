@@ -102,7 +102,7 @@ func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (resul
 	}
 	path, err := exec.LookPath(t.program) // which refuses one of the current folder
 	if err != nil {
-		return token{}, &CredentialUnavailableError{Reason: ReasonAbsent, message: who + ": the program " + t.program + " is not found on the PATH"}
+		return token{}, &CredentialUnavailableError{Reason: ReasonAbsent, message: who + ": the program " + t.program + " is not on the PATH; install it, or correct the PATH"}
 	}
 	output, stderr, err := runProgram(ctx, path, arguments)
 	if err != nil {
@@ -124,7 +124,7 @@ func (t *tool) read(output []byte, now time.Time) (token, error) {
 	case err != nil || !isToken(raw) || expires.UTC().Year() > 9999:
 		return token{}, errors.New("the program's output is not the JSON of a token")
 	case !now.Before(expires):
-		return token{}, errors.New("the program gave a token that has expired")
+		return token{}, errors.New("the program gave a token that has expired; check the clock of this machine")
 	}
 	return token{AccessToken: azcore.AccessToken{Token: raw, ExpiresOn: expires.UTC()}}, nil
 }

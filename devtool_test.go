@@ -120,7 +120,7 @@ func TestTools_errors(t *testing.T) {
 		{"a token of two lines", "az", `echo '{"accessToken":"a\\nb","expires_on":9999999999}'`, policy.TokenRequestOptions{}, az + "the program's output is not the JSON of a token"},
 		{"a token for ten thousand years", "azd", `echo '{"token":"a","expiresOn":"9999-12-31T23:59:59-14:00"}'`, policy.TokenRequestOptions{}, azd + "the program's output is not the JSON of a token"},
 		{"a message in another encoding", "az", `printf 'ERROR: \374ber\n' >&2; exit 1`, policy.TokenRequestOptions{}, az + "ERROR: \ufffdber"},
-		{"expired", "az", azSays(time.Now().Add(-time.Hour)), policy.TokenRequestOptions{}, az + "the program gave a token that has expired"},
+		{"expired", "az", azSays(time.Now().Add(-time.Hour)), policy.TokenRequestOptions{}, az + "the program gave a token that has expired; check the clock of this machine"},
 		{"claims", "az", "", policy.TokenRequestOptions{Claims: "{}", TenantID: "fabrikam"},
 			az + "the resource asks for more than the tool's sign-in; run az login --tenant fabrikam --claims-challenge e30="},
 		{"two scopes", "az", "", policy.TokenRequestOptions{Scopes: []string{vault, "b"}}, az + "GetToken needs exactly one scope"},
@@ -162,7 +162,7 @@ func TestTools_notOnThePath(t *testing.T) {
 	for _, path := range []string{os.Getenv("PATH"), "", "."} {
 		t.Setenv("PATH", path)
 		err := get(ctx0, newCLI(t, AzureCLICredentialOptions{}), vault).err
-		require.EqualError(t, err, "AzureCLICredential: az: the program az is not found on the PATH", "not that of the current folder either")
+		require.EqualError(t, err, "AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH", "not that of the current folder either")
 		require.IsType(t, &CredentialUnavailableError{}, err)
 	}
 }
@@ -208,8 +208,8 @@ func TestDefault_developersTools(t *testing.T) {
 		{"dev", "yes", "yes", "az"},
 		{"dev", "no", "yes", "azd"},
 		{"dev", "none", "yes", "azd"},
-		{"dev", "none", "none", "DefaultAzureCredential: no credential is available: AzureCLICredential: az: the program az is not found on the PATH; " +
-			"AzureDeveloperCLICredential: azd: the program azd is not found on the PATH"},
+		{"dev", "none", "none", "DefaultAzureCredential: no credential is available: AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH; " +
+			"AzureDeveloperCLICredential: azd: the program azd is not on the PATH; install it, or correct the PATH"},
 		{"dev", "no", "no", "DefaultAzureCredential: no credential is available: AzureCLICredential: az: not signed in; AzureDeveloperCLICredential: azd: not signed in"},
 		{"AzureCLICredential", "yes", "yes", "az"},
 		{"azureclicredential", "no", "yes", "AzureCLICredential: az: not signed in"},

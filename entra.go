@@ -215,7 +215,7 @@ var refusals = map[int]verdict{
 	90061:   {reason: ReasonRejectedCredential, advice: "the assertion's issuer can't be reached; its discovery document and keys must be public"},
 	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
 	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
-	50196:   {advice: "the application has asked again and again; share a TokenCache between its credentials"},
+	50196:   {advice: "the application asks again and again; share a TokenCache between its credentials"},
 	500011:  unknownResource,
 	70011:   unknownResource,
 }
@@ -225,10 +225,10 @@ var noFederatedCredential = verdict{reason: ReasonRejectedCredential,
 
 // noAssertion follows "Configure an application to trust a managed identity"; its codes are those of reports.
 var noAssertion = verdict{reason: ReasonRejectedCredential,
-	advice: "no such token is taken as an assertion; it has to be that of a user-assigned managed identity in the tenant where the application is registered"}
+	advice: "this token is not taken as an assertion; use that of a user-assigned managed identity in the application's tenant"}
 
 var unknownResource = verdict{reason: ReasonInvalidScope,
-	advice: "the resource is unknown in the tenant, or the scope has not the form RESOURCE/.default"}
+	advice: "the resource is unknown in the tenant, or the scope is not of the form RESOURCE/.default; correct the scope"}
 
 // explain goes by the code, and where that is none of these, by OAuth's error ("Microsoft Entra authentication and
 // authorization error codes").

@@ -9,9 +9,9 @@ import (
 )
 
 func TestEntra_errorsByTheirCode(t *testing.T) {
-	const unknown = "the resource is unknown in the tenant, or the scope has not the form RESOURCE/.default"
+	const unknown = "the resource is unknown in the tenant, or the scope is not of the form RESOURCE/.default; correct the scope"
 	const federated = "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one, which takes some minutes to work"
-	const noToken = "no such token is taken as an assertion; it has to be that of a user-assigned managed identity in the tenant where the application is registered"
+	const noToken = "this token is not taken as an assertion; use that of a user-assigned managed identity in the application's tenant"
 	const noApplication = "tenant contoso.onmicrosoft.com has no application with client ID \"" + someClient + "\"; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options"
 	const noTenant = "tenant contoso.onmicrosoft.com doesn't exist; correct AZURE_TENANT_ID or the options"
 	for _, row := range []struct {
@@ -42,7 +42,7 @@ func TestEntra_errorsByTheirCode(t *testing.T) {
 		{400, "invalid_resource", 500011, ReasonInvalidScope, unknown},
 		{400, "invalid_scope", 70011, ReasonInvalidScope, unknown},
 		{400, "invalid_scope", 1002012, ReasonInvalidScope, unknown},
-		{400, "invalid_grant", 50196, "", "the application has asked again and again; share a TokenCache between its credentials"},
+		{400, "invalid_grant", 50196, "", "the application asks again and again; share a TokenCache between its credentials"},
 		{400, "interaction_required", 50076, "", "the request was refused"},
 	} {
 		t.Run(fmt.Sprint(row.code), func(t *testing.T) {

@@ -30,7 +30,7 @@ type failure struct {
 
 const (
 	noIdentity = "no managed identity is assigned to this host; assign one, or name a user-assigned one"
-	noneWithID = `no identity with client ID "` + someGUID + `" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID`
+	noneWithID = `no identity with client ID "` + someGUID + `" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID`
 	docker     = "connecting to 169.254.169.254:80: dial tcp 169.254.169.254:80: connectex: "
 	kestrel    = `{"statusCode":400,"message":"Unable to load the proper Managed Identity.","correlationId":"` + someGUID + `"}`
 )

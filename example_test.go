@@ -76,7 +76,7 @@ func ExampleNewManagedIdentityCredential() {
 	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonIdentityNotFound {
 		fmt.Println(e)
 	}
-	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
+	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
 }
 
 // A pod of AKS with an identity binding, here beside an emulator of its cluster.

@@ -202,7 +202,7 @@ func TestHosts_readTheirVariablesForEachRequestTogether(t *testing.T) {
 			require.Equal(t, "localhost:2", requests[0].URL.Host)
 			require.Equal(t, row.secret == "Secret", requests[0].Header.Get(row.secret) == "rotated")
 			require.NotEqual(t, someGUID, requests[0].URL.Query().Get("clientid"), "a credential has one identity")
-			for variable, want := range map[string]string{"MSI_SECRET=": "MSI_SECRET is not set", "MSI_SECRET=a\nb": "MSI_SECRET can't be the value of a header",
+			for variable, want := range map[string]string{"MSI_SECRET=": "MSI_SECRET is not set", "MSI_SECRET=a\nb": "MSI_SECRET has control characters; take them out",
 				"MSI_ENDPOINT=": "MSI_ENDPOINT is not set"} {
 				setenv(t, variable)
 				if row.secret == "Secret" || variable == "MSI_ENDPOINT=" {

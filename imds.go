@@ -34,7 +34,7 @@ func imdsSource(id ManagedIDKind) (*source, error) {
 		if host, err = parseEndpoint(variable, v); err != nil {
 			return nil, err
 		} else if host.RawQuery != "" {
-			return nil, fmt.Errorf("%s has a query", variable)
+			return nil, fmt.Errorf("%s has a query; give it scheme and host alone", variable)
 		}
 	}
 	endpoint := *host

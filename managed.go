@@ -132,7 +132,7 @@ func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*M
 // managedSource finds the endpoint and checks that it can take the ID.
 func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if o.ID != nil && strings.TrimSpace(o.ID.String()) == "" {
-		return nil, fmt.Errorf("the %s of the identity is empty", o.ID.idKind())
+		return nil, fmt.Errorf("the %s of the identity is empty; correct it in the options or AZURE_CLIENT_ID", o.ID.idKind())
 	}
 	kind := o.Source
 	if kind == "" {
@@ -154,7 +154,7 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	case SourceServiceFabric:
 		s, err = serviceFabricSource(o.ID)
 	default:
-		return nil, fmt.Errorf("unknown source %q", string(kind))
+		return nil, fmt.Errorf("unknown source %q; name one of the Source constants, or none", string(kind))
 	}
 	if err != nil {
 		return nil, err
@@ -294,6 +294,6 @@ func missingIdentity(id ManagedIDKind) string {
 	if id == nil {
 		return "no managed identity is assigned to this host; assign one, or name a user-assigned one"
 	}
-	return fmt.Sprintf("no identity with %s %q is assigned to this host; assign it, or mend the ID in the options or AZURE_CLIENT_ID",
+	return fmt.Sprintf("no identity with %s %q is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID",
 		id.idKind(), oneLine(id.String()))
 }

@@ -97,10 +97,10 @@ func TestNewManagedIdentityCredential_refuses(t *testing.T) {
 		options  ManagedIdentityCredentialOptions
 		want     string
 	}{
-		{"an empty client ID", "", ManagedIdentityCredentialOptions{ID: ClientID("")}, "the client ID of the identity is empty"},
-		{"a blank object ID", "", ManagedIdentityCredentialOptions{ID: ObjectID(" ")}, "the object ID of the identity is empty"},
-		{"an empty resource ID", "", ManagedIdentityCredentialOptions{ID: ResourceID("")}, "the resource ID of the identity is empty"},
-		{"an unknown source", "", ManagedIdentityCredentialOptions{Source: "VM"}, `unknown source "VM"`},
+		{"an empty client ID", "", ManagedIdentityCredentialOptions{ID: ClientID("")}, "the client ID of the identity is empty; correct it in the options or AZURE_CLIENT_ID"},
+		{"a blank object ID", "", ManagedIdentityCredentialOptions{ID: ObjectID(" ")}, "the object ID of the identity is empty; correct it in the options or AZURE_CLIENT_ID"},
+		{"an empty resource ID", "", ManagedIdentityCredentialOptions{ID: ResourceID("")}, "the resource ID of the identity is empty; correct it in the options or AZURE_CLIENT_ID"},
+		{"an unknown source", "", ManagedIdentityCredentialOptions{Source: "VM"}, `unknown source "VM"; name one of the Source constants, or none`},
 		{"a source without its endpoint", "", ManagedIdentityCredentialOptions{Source: SourceAppService}, "IDENTITY_ENDPOINT is not set"},
 		{"an override without a scheme", imds + "=127.0.0.1:8421", ManagedIdentityCredentialOptions{}, imds + " is not an http or https URL"},
 		{"an override with a name for a scheme", imds + "=localhost:8421", ManagedIdentityCredentialOptions{}, imds + " is not an http or https URL"},
@@ -110,7 +110,7 @@ func TestNewManagedIdentityCredential_refuses(t *testing.T) {
 		{"an override with a user", imds + "=http://u:p@localhost", ManagedIdentityCredentialOptions{}, imds + " is not an http or https URL"},
 		{"an override with a fragment", imds + "=http://localhost#f", ManagedIdentityCredentialOptions{}, imds + " is not an http or https URL"},
 		{"an override with a line break", imds + "=http://local\nhost", ManagedIdentityCredentialOptions{}, imds + " is not an http or https URL"},
-		{"an override with a query", imds + "=http://localhost?x=1", ManagedIdentityCredentialOptions{}, imds + " has a query"},
+		{"an override with a query", imds + "=http://localhost?x=1", ManagedIdentityCredentialOptions{}, imds + " has a query; give it scheme and host alone"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)

@@ -172,7 +172,7 @@ func explainServiceFabric(a answer) verdict {
 		return verdict{reason: ReasonInvalidScope, advice: "a parameter is missing or empty; correct the scope"}
 	case a.code == "InvalidApiVersion":
 		return verdict{reason: ReasonConfiguration, advice: "the cluster doesn't take api-version " + serviceFabric.apiVersion +
-			"; update its Service Fabric runtime, or IDENTITY_ENDPOINT is not that of managed identities"}
+			"; update its Service Fabric runtime, or correct IDENTITY_ENDPOINT, which is another service's"}
 	case a.code == "InternalServerError":
 		return verdict{reason: ReasonNotReady, advice: "the endpoint failed, after all retries; a wrong resource is the usual cause, so check the scope, and whether the resource ends with a slash"}
 	case a.status >= 500:

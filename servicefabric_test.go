@@ -112,7 +112,7 @@ var serviceFabricFailures = []failure{
 	{"no resource", nil, 400, nested("ArgumentNullOrEmpty", "The parameter 'resource' should not be null or empty string."), ReasonInvalidScope, false,
 		"a parameter is missing or empty; correct the scope (400 Bad Request, ArgumentNullOrEmpty: The parameter 'resource' should not be null or empty string.)"},
 	{"another version", nil, 400, nested("InvalidApiVersion", "The api-version '' is not supported."), ReasonConfiguration, false,
-		"the cluster doesn't take api-version 2019-07-01-preview; update its Service Fabric runtime, or IDENTITY_ENDPOINT is not that of managed identities " +
+		"the cluster doesn't take api-version 2019-07-01-preview; update its Service Fabric runtime, or correct IDENTITY_ENDPOINT, which is another service's " +
 			"(400 Bad Request, InvalidApiVersion: The api-version '' is not supported.)"},
 	{"unknown resource", nil, 400, oauth("invalid_resource", "d"), ReasonInvalidScope, false, "the resource is unknown; correct the scope (400 Bad Request, invalid_resource: d)"},
 	{"another 400", nil, 400, nested("c", "m\nn"), "", false, "the request was refused (400 Bad Request, c: m n)"},

@@ -63,7 +63,7 @@ func authorityHost(c cloud.Configuration) (*url.URL, error) {
 	return u, nil
 }
 
-const invalidRequestTenant = "the request's tenant ID is not valid"
+const invalidRequestTenant = "the request's tenant ID is not valid: it has letters, digits, dots and hyphens only"
 
 // isRegion is MSAL Go's test, of a label in a domain name.
 var isRegion = regexp.MustCompile(`^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$`).MatchString

@@ -112,9 +112,9 @@ func TestTenant_ofARequest(t *testing.T) {
 		{"allowed in other letters", "contoso", []string{"Fabrikam"}, "fabrikam", "fabrikam/oauth2/v2.0", ""},
 		{"all are", "contoso", []string{"*"}, "fabrikam", "fabrikam/oauth2/v2.0", ""},
 		{"a space in the list is part of a name", "contoso", []string{" fabrikam"}, "fabrikam", "", notAllowed},
-		{"illegal", "contoso", []string{"*"}, "a/b", "", "the request's tenant ID is not valid"},
-		{"illegal and listed", "contoso", []string{"a/b"}, "a/b", "", "the request's tenant ID is not valid"},
-		{"the credential's with a sign that folds to a letter", "kontoso", nil, "\u212aontoso", "", "the request's tenant ID is not valid"},
+		{"illegal", "contoso", []string{"*"}, "a/b", "", "the request's tenant ID is not valid: it has letters, digits, dots and hyphens only"},
+		{"illegal and listed", "contoso", []string{"a/b"}, "a/b", "", "the request's tenant ID is not valid: it has letters, digits, dots and hyphens only"},
+		{"the credential's with a sign that folds to a letter", "kontoso", nil, "\u212aontoso", "", "the request's tenant ID is not valid: it has letters, digits, dots and hyphens only"},
 		{"AD FS", "adfs", []string{"*"}, "fabrikam", "", "AD FS has no tenants, but the request names one"},
 		{"AD FS itself", "adfs", nil, "adfs", "adfs/oauth2", ""},
 	} {

@@ -179,7 +179,7 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 
 func throttled(who string, opens time.Time) error {
 	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
-		message: who + ": the endpoint is to be asked again only after a pause that outlasts the caller; see RetryAfter"}
+		message: who + ": the endpoint asked for a pause that outlasts the caller; ask again at RetryAfter"}
 }
 
 // wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.

@@ -46,7 +46,7 @@ func newTokenProxy() (*tokenProxy, error) {
 	case address == "":
 		return nil, errors.New(tokenProxyVariable + " is not set, but another variable of the token proxy is; set it too, or leave out EnableAzureProxy")
 	case p.caFile != "" && data != "":
-		return nil, fmt.Errorf("%s and %s are both set; only one may be", tokenProxyCAFile, tokenProxyCAData)
+		return nil, fmt.Errorf("%s and %s are both set; unset one of them", tokenProxyCAFile, tokenProxyCAData)
 	}
 	u, err := parseEndpoint(tokenProxyVariable, address)
 	if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.ForceQuery {
