@@ -19,42 +19,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// Reason says what kind of failure an error is, for programs that react to it.
-// The zero value means that none of the others is known to apply.
-type Reason string
-
-const (
-	// ReasonAbsent: no managed identity endpoint is there, or what answers at its address is something else.
-	ReasonAbsent Reason = "absent"
-	// ReasonNotReady: the endpoint is known to exist, but doesn't accept connections or keeps failing (404, 410, 5xx).
-	ReasonNotReady Reason = "not ready"
-	// ReasonThrottled: the endpoint asked for a pause (429, or a server error with Retry-After) that outlasts the caller.
-	ReasonThrottled Reason = "throttled"
-	// ReasonIdentityNotFound: the identity asked for isn't assigned to this host, or Entra doesn't know the application or its tenant.
-	ReasonIdentityNotFound Reason = "identity not found"
-	// ReasonAmbiguousIdentity: the host has several identities, and none was named.
-	ReasonAmbiguousIdentity Reason = "ambiguous identity"
-	// ReasonInvalidScope: the scope is malformed, or its resource is unknown.
-	ReasonInvalidScope Reason = "invalid scope"
-	// ReasonRejectedCredential: the endpoint refused what proves the identity, for example a secret or its header, or has itself
-	// another certificate than the host names.
-	ReasonRejectedCredential Reason = "rejected credential"
-	// ReasonMalformedAnswer: the endpoint answered with success but without a usable token, or asked for what it must not have.
-	ReasonMalformedAnswer Reason = "malformed answer"
-	// ReasonConfiguration: options or environment variables are incomplete, contradictory or unsupported.
-	ReasonConfiguration Reason = "configuration"
-)
-
-// final tells whether asking again at once would bring the same answer.
-func (r Reason) final() bool {
-	return r != ReasonAbsent && r != ReasonNotReady && r != ReasonThrottled
-}
-
-// ofIdentity tells whether it is the identity that was refused, whatever was asked for.
-func (r Reason) ofIdentity() bool {
-	return r == ReasonRejectedCredential || r == ReasonIdentityNotFound
-}
-
 // AuthenticationFailedError says that a credential is configured and was refused or got no token.
 // A chain stops at this error. It matches [context.Canceled] or [context.DeadlineExceeded] only
 // when the context that was given to GetToken has ended.

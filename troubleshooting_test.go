@@ -1,0 +1,223 @@
+package managedid_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/constant"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid"
+)
+
+// noErrors are the texts with a blank that are in no error: names, records, and what is looked for in answers.
+var noErrors = []string{
+	"no reason", "App Service", "Azure Arc", "Azure ML", "Cloud Shell", "Service Fabric", "client ID", "object ID", "resource ID", "the host's default",
+	"not an object", "credential chosen", "token received", "token request failed", "the entry was swept",
+	"Basic realm=", "Current time", "Trace ID", "identity not found", "multiple user assigned", "unknown flag: --claims",
+	"EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "pkcs12: error reading P12 data",
+	"certificate file … … …", "managed identity|…|…|…",
+}
+
+const troubleshooting = "docs/troubleshooting.md"
+
+// The page is the golden file of the errors: a text that isn't on it, and one that is on it alone, fail.
+func TestTroubleshooting_hasEveryErrorWithItsCauseAndRemedy(t *testing.T) {
+	onPage, section, sections := slices.Clone(noErrors), "", map[string]string{}
+	for line := range strings.Lines(read(t, troubleshooting)) {
+		if heading, ok := strings.CutPrefix(line, "## "); ok {
+			section = strings.ToLower(strings.TrimSpace(heading))
+		}
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		require.Len(t, cells, 3, line)
+		for _, cell := range cells {
+			require.NotEmpty(t, strings.TrimSpace(cell), line)
+		}
+		text := strings.Trim(cells[0], " `")
+		require.False(t, slices.Contains(onPage, text), "%q is there twice", text)
+		onPage, sections[text] = append(onPage, text), section
+	}
+	var missing, stale []string
+	inSources, reasons := sourceTexts(t)
+	for text, position := range inSources {
+		if !slices.Contains(onPage, text) {
+			missing = append(missing, position+": "+text)
+		}
+	}
+	for _, text := range onPage {
+		if inSources[text] == "" {
+			stale = append(stale, text)
+		}
+	}
+	require.Empty(t, missing, "add these to %s, or to noErrors", troubleshooting)
+	require.Empty(t, stale, "no error says these any more")
+	require.Greater(t, len(reasons), 30)
+	for text, reason := range reasons {
+		require.Equal(t, reason, sections[text], text)
+	}
+}
+
+func TestTroubleshooting_linksLeadToSections(t *testing.T) {
+	anchors := anchorsOf(read(t, troubleshooting))
+	named := regexp.MustCompile(`troubleshooting\.md#([\w-]+)`)
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if d.IsDir() && d.Name() == "node_modules" {
+			return fs.SkipDir
+		}
+		if ext := filepath.Ext(path); err == nil && !d.IsDir() && (ext == ".go" || ext == ".md") {
+			for _, m := range named.FindAllStringSubmatch(read(t, path), -1) {
+				require.Contains(t, anchors, m[1], path)
+			}
+		}
+		return err
+	}))
+	for _, m := range regexp.MustCompile(`\]\(#([\w-]+)\)`).FindAllStringSubmatch(read(t, troubleshooting), -1) {
+		require.Contains(t, anchors, m[1])
+	}
+	pkg, _, _, _ := check(t)
+	reasons := []string{""}
+	for _, name := range pkg.Scope().Names() {
+		if c, ok := pkg.Scope().Lookup(name).(*types.Const); ok && c.Type().String() == "managedid.Reason" {
+			reasons = append(reasons, constant.StringVal(c.Val()))
+		}
+	}
+	require.Len(t, reasons, 10)
+	for _, r := range reasons {
+		address, anchor, _ := strings.Cut(managedid.Reason(r).Help(), "#")
+		require.Equal(t, "https://github.com/managedid/managedid/blob/main/"+troubleshooting, address)
+		require.Contains(t, anchors, anchor, r)
+	}
+}
+
+// anchorsOf makes GitHub's anchors of a page's headings.
+func anchorsOf(page string) (anchors []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		slug := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(slug, " ", "-"))
+	}
+	return anchors
+}
+
+func read(t *testing.T, path string) string {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n")))
+}
+
+// check parses the package. Of what it imports nothing is known, which is all the same to its own constants.
+func check(t *testing.T) (*types.Package, *token.FileSet, []*ast.File, *types.Info) {
+	fset, info := token.NewFileSet(), &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
+	names, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	var files []*ast.File
+	for _, name := range names {
+		if !strings.HasSuffix(name, "_test.go") {
+			f, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			files = append(files, f)
+		}
+	}
+	pkg, _ := (&types.Config{Error: func(error) {}, Importer: noImports{}}).Check("managedid", fset, files, info)
+	return pkg, fset, files, info
+}
+
+type noImports struct{}
+
+func (noImports) Import(string) (*types.Package, error) { return nil, fs.ErrNotExist }
+
+var (
+	who       = regexp.MustCompile(`^(…|managedid|\w+Credential): `)
+	sentence  = regexp.MustCompile(`[\w')],? +(--)?[A-Za-z]`)
+	formatted = regexp.MustCompile(`%[a-z]`)
+)
+
+// sourceTexts returns the texts of the package that have a blank between two words, whatever is made of them, with their positions.
+// What isn't constant in them is "…". Where one stands beside a Reason, it returns that too.
+func sourceTexts(t *testing.T) (texts, reasons map[string]string) {
+	_, fset, files, info := check(t)
+	texts, reasons = map[string]string{}, map[string]string{}
+	for _, f := range files {
+		seen := map[ast.Node]bool{} // as parts of a longer text
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ImportSpec, *ast.Field:
+				return false
+			case *ast.CompositeLit:
+				if text, reason := together(n, info); text != "" && reason != "…" {
+					reasons[text] = reason
+				}
+			case *ast.BasicLit, *ast.BinaryExpr, *ast.CallExpr:
+				if v := info.Types[n.(ast.Expr)]; seen[n] || v.Type != nil && v.Type.String() == "managedid.Reason" {
+					return true
+				}
+				if text := textOf(n.(ast.Expr), info, seen); text != "" {
+					texts[text] = fset.Position(n.Pos()).String()
+				}
+			}
+			return true
+		})
+	}
+	return texts, reasons
+}
+
+// together returns the text and the reason of a verdict or an error.
+func together(lit *ast.CompositeLit, info *types.Info) (text, reason string) {
+	reason = "no reason"
+	for _, element := range lit.Elts {
+		if kv, ok := element.(*ast.KeyValueExpr); ok {
+			switch key, _ := kv.Key.(*ast.Ident); {
+			case key == nil:
+			case key.Name == "advice", key.Name == "message":
+				text = textOf(kv.Value, info, map[ast.Node]bool{})
+			case key.Name == "reason", key.Name == "Reason":
+				reason = render(kv.Value, info, map[ast.Node]bool{})
+			}
+		}
+	}
+	return text, reason
+}
+
+// textOf returns a text without the credential's name, "" where it isn't one.
+func textOf(e ast.Expr, info *types.Info, seen map[ast.Node]bool) string {
+	text := strings.Trim(who.ReplaceAllString(render(e, info, seen), ""), " ;,:")
+	if !sentence.MatchString(strings.ReplaceAll(text, "…", "")) {
+		return ""
+	}
+	return text
+}
+
+// render returns what is known of a string.
+func render(e ast.Expr, info *types.Info, seen map[ast.Node]bool) string {
+	seen[e] = true
+	switch e := e.(type) {
+	case *ast.BinaryExpr:
+		if e.Op == token.ADD {
+			return render(e.X, info, seen) + render(e.Y, info, seen)
+		}
+	case *ast.CallExpr:
+		if f, ok := e.Fun.(*ast.SelectorExpr); ok && (f.Sel.Name == "Errorf" || f.Sel.Name == "Sprintf") {
+			args := e.Args[1:]
+			return formatted.ReplaceAllStringFunc(render(e.Args[0], info, seen), func(string) (arg string) {
+				arg, args = render(args[0], info, seen), args[1:]
+				return arg
+			})
+		}
+	}
+	if v := info.Types[e].Value; v != nil && v.Kind() == constant.String {
+		return constant.StringVal(v)
+	}
+	return "…"
+}
