@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -114,7 +115,7 @@ func (l *link) explain() LinkReport {
 	if l.own.run != nil {
 		path, err := exec.LookPath(s.name)
 		if r.Endpoint = path; err != nil {
-			r.State, r.Problem = LinkNotConfigured, "the program "+s.name+" is not found on the PATH"
+			r.State, r.Problem = LinkNotConfigured, "the program "+s.name+" is not on the PATH; install it, or correct the PATH"
 		}
 	}
 	if s.file != "" {
@@ -134,14 +135,14 @@ var linkVariables = map[string][]string{
 		"AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_CLIENT_ID", "DEFAULT_IDENTITY_CLIENT_ID"},
 }
 
-const hiddenVariables = "AZURE_CLIENT_SECRET AZURE_CLIENT_CERTIFICATE_PASSWORD IDENTITY_HEADER MSI_SECRET"
+var hiddenVariables = []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET"}
 
 func variablesOf(credential string) (set []string) {
 	for _, name := range linkVariables[credential] {
 		value := os.Getenv(name)
 		switch {
 		case value == "":
-		case strings.Contains(hiddenVariables, name), strings.Contains(value, "@"): // a URL with a password
+		case slices.Contains(hiddenVariables, name), strings.Contains(value, "@"): // a URL with a password
 			set = append(set, name)
 		default:
 			set = append(set, name+"="+quotable(value))

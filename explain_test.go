@@ -41,7 +41,7 @@ func TestExplain_eachLinksState(t *testing.T) {
 		{"an endpoint with a password", "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://me:" + "p8~s3cr3t" + "@localhost/", 2, LinkReport{Credential: nameManagedIdentity, State: LinkIncomplete,
 			Variables: []string{"AZURE_POD_IDENTITY_AUTHORITY_HOST"},
 			Problem:   "AZURE_POD_IDENTITY_AUTHORITY_HOST is not an http or https URL; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"}},
-		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, LinkReport{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Problem: "the program az is not found on the PATH"}},
+		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, LinkReport{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Problem: "the program az is not on the PATH; install it, or correct the PATH"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)

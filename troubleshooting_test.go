@@ -23,7 +23,9 @@ import (
 // noErrors are the texts with a blank that are in no error: names, records, and what is looked for in answers.
 var noErrors = []string{
 	"no reason", "App Service", "Azure Arc", "Azure ML", "Cloud Shell", "Service Fabric", "client ID", "object ID", "resource ID", "the host's default",
-	"not an object", "credential chosen", "token received", "token request failed", "the entry was swept",
+	"not an object", "credential chosen", "token received", "token request failed", "token refresh failed", "endpoint throttled", "the entry was swept",
+	"not configured", "configured by half", "in use", "the host's default identity", "application … in tenant …", "no answer within …",
+	"something else answers: …", "the file … is not there as this program sees it",
 	"Basic realm=", "Current time", "Trace ID", "identity not found", "multiple user assigned", "unknown flag: --claims",
 	"EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "pkcs12: error reading P12 data",
 	"certificate file … … …", "managed identity|…|…|…",
