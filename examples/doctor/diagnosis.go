@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -21,6 +22,7 @@ type attempt struct {
 	Took    time.Duration `json:"took"` // nanoseconds
 	Expires time.Time     `json:"expires,omitzero"`
 	Error   string        `json:"error,omitempty"`
+	Help    string        `json:"help,omitempty"` // where the error is explained
 }
 
 func try(cred *managedid.DefaultAzureCredential, with, scope string, limit time.Duration) attempt {
@@ -31,6 +33,11 @@ func try(cred *managedid.DefaultAzureCredential, with, scope string, limit time.
 	a := attempt{With: with, Took: time.Since(start), Expires: token.ExpiresOn}
 	if err != nil {
 		a.Error = err.Error()
+		if failed, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok {
+			a.Help = failed.Reason.Help()
+		} else if unavailable, ok := errors.AsType[*managedid.CredentialUnavailableError](err); ok {
+			a.Help = unavailable.Reason.Help()
+		}
 	}
 	return a
 }

@@ -21,7 +21,7 @@ func (d diagnosis) String() string {
 func (a attempt) String() string {
 	took := a.Took.Round(time.Millisecond)
 	if a.Error != "" {
-		return fmt.Sprintf("no token, after %v:\n   %s", took, strings.ReplaceAll(a.Error, "; ", ";\n   "))
+		return fmt.Sprintf("no token, after %v:\n   %s\n   %s", took, strings.ReplaceAll(a.Error, "; ", ";\n   "), a.Help)
 	}
 	return fmt.Sprintf("a token, after %v, until %s", took, a.Expires.Format(time.RFC3339))
 }
