@@ -145,3 +145,30 @@ func TestMoving_theProgramHasEachCommonName(t *testing.T) {
 		}
 	}
 }
+
+// Each behaviour that differs has a test.
+func TestMoving_eachBehaviourThatDiffersIsShown(t *testing.T) {
+	var code strings.Builder
+	for _, pattern := range []string{"*_test.go", filepath.Join("..", "..", "*_test.go")} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			code.Write(content)
+		}
+	}
+	shown := map[string]bool{}
+	for _, row := range table(t, "azidentity.md", "Behaviours that differ") {
+		require.Len(t, row, 5, row[0])
+		tests := quoted.FindAllStringSubmatch(row[4], -1)
+		require.NotEmpty(t, tests, row[0])
+		for _, test := range tests {
+			shown[test[1]] = true
+			require.True(t, strings.Contains(code.String(), "\nfunc "+test[1]+"(t *testing.T) {"), test[1])
+		}
+	}
+	for _, test := range regexp.MustCompile(`(?m)^func (TestDiffers_\w+)`).FindAllStringSubmatch(code.String(), -1) {
+		require.True(t, shown[test[1]], "%s shows what the page doesn't say", test[1])
+	}
+}

@@ -28,7 +28,7 @@ type result struct {
 
 // main gets a token with the credential that the first argument names; the second is the tenant, where one is asked for.
 func main() {
-	make, ok := credentials[os.Args[1]]
+	create, ok := credentials[os.Args[1]]
 	if !ok {
 		panic("no credential is named " + os.Args[1])
 	}
@@ -37,7 +37,7 @@ func main() {
 	if len(os.Args) > 2 {
 		opts.TenantID, opts.EnableCAE = os.Args[2], true
 	}
-	c, err := make(options())
+	c, err := create(options())
 	if r.Made = err == nil; r.Made {
 		var t azcore.AccessToken
 		t, err = c.GetToken(context.Background(), opts)
