@@ -12,6 +12,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid/managedidtest"
 )
 
 // secretToken is in every answer of the tests' fakes, and must be in no output.
@@ -47,11 +49,7 @@ func tokenBody(resource string, expires time.Time) string {
 // blankEnvironment hides whatever identity the machine of the tests has.
 func blankEnvironment(tb testing.TB) {
 	tb.Helper()
-	for _, name := range []string{"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT",
-		"MSI_SECRET", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME",
-		"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_FEDERATED_TOKEN_FILE",
-		"AZURE_TOKEN_CREDENTIALS", "AZURE_AUTHORITY_HOST", "AZURE_ADDITIONALLY_ALLOWED_TENANTS", "DEFAULT_IDENTITY_CLIENT_ID",
-		"AZURE_REGIONAL_AUTHORITY_NAME", tokenProxyVariable, tokenProxySNI, tokenProxyCAFile, tokenProxyCAData} {
+	for name := range managedidtest.New(nil).Environ() {
 		tb.Setenv(name, "")
 	}
 }
