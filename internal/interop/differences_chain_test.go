@@ -3,6 +3,8 @@ package interop
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,11 +26,44 @@ func (u unavailable) GetToken(context.Context, policy.TokenRequestOptions) (azco
 	return azcore.AccessToken{}, u("not here")
 }
 
+// isUnavailable is for ChainedTokenCredentialOptions, in a chain that has credentials of azidentity too.
+func isUnavailable(err error) bool {
+	_, theirs := errors.AsType[*azidentity.AuthenticationFailedError](err)
+	_, ours := errors.AsType[*managedid.AuthenticationFailedError](err)
+	_, final := errors.AsType[interface {
+		error
+		NonRetriable()
+	}](err)
+	return final && !theirs && !ours
+}
+
+func TestMoving_thePageHasTheChainsFunction(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "azidentity.md"))
+	require.NoError(t, err)
+	_, code, _ := strings.Cut(string(page), "\n## A chain of both packages\n")
+	_, code, _ = strings.Cut(code, "```go\n")
+	code, _, found := strings.Cut(code, "```")
+	require.True(t, found)
+	source, err := os.ReadFile("differences_chain_test.go")
+	require.NoError(t, err)
+	require.Contains(t, string(source), code)
+}
+
+func TestMoving_aChainOfBothStopsWhereEitherFails(t *testing.T) {
+	em := managedidtest.New(nil)
+	em.Setenv(t, managedidtest.AppService)
+	theirs, ours := bySecret(t, em, "wrong", nil)
+	last, _ := manageds(t, via(em))
+	for _, first := range []azcore.TokenCredential{theirs, ours} {
+		_, err := tokenOf(t, chainOfOurs(t, isUnavailable)([]azcore.TokenCredential{first, last}), vault)
+		require.ErrorContains(t, err, "AADSTS7000215")
+	}
+}
+
 func TestDiffers_eachPackageKnowsItsOwnUnavailableErrors(t *testing.T) {
 	em := managedidtest.New(nil)
 	em.Setenv(t, managedidtest.AppService)
 	theirs, ours := manageds(t, via(em))
-	isTheirs := func(err error) bool { return strings.Contains(err.Error(), "not here") }
 	for name, tt := range map[string]struct {
 		links azcore.TokenCredential
 		chain func([]azcore.TokenCredential) azcore.TokenCredential
@@ -38,7 +73,7 @@ func TestDiffers_eachPackageKnowsItsOwnUnavailableErrors(t *testing.T) {
 		"managedid's link in azidentity's":  {unavailable(managedid.NewCredentialUnavailableError), chainOfTheirs(t), false},
 		"managedid's link in managedid's":   {unavailable(managedid.NewCredentialUnavailableError), chainOfOurs(t, nil), true},
 		"azidentity's link in managedid's":  {unavailable(azidentity.NewCredentialUnavailableError), chainOfOurs(t, nil), false},
-		"the same, with IsUnavailable":      {unavailable(azidentity.NewCredentialUnavailableError), chainOfOurs(t, isTheirs), true},
+		"the same, with IsUnavailable":      {unavailable(azidentity.NewCredentialUnavailableError), chainOfOurs(t, isUnavailable), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, last := range []azcore.TokenCredential{theirs, ours} {
