@@ -29,31 +29,35 @@ const (
 
 // Report says which identities a chain would try, and why. It has no secrets, and marshals to JSON.
 type Report struct {
+	// Credential is the chain's type.
 	Credential string `json:"credential"`
 	// Selected is the value of AZURE_TOKEN_CREDENTIALS. Zero means unset, or a chain that doesn't use it.
-	Selected string       `json:"selected,omitempty"`
-	Links    []LinkReport `json:"links"`
+	Selected string `json:"selected,omitempty"`
+	// Links are in the order in which they are asked. Those of a chain within the chain are in its place.
+	Links []LinkReport `json:"links"`
 }
 
 // LinkReport is about one link of a chain. Zero fields mean that there is nothing to say.
 type LinkReport struct {
-	Credential string    `json:"credential"`
-	State      LinkState `json:"state"`
+	Credential string    `json:"credential"`         // the link's type
+	State      LinkState `json:"state"`              // how far it is set up
 	Source     string    `json:"source,omitempty"`   // where it asks: "IMDS", "Entra", …
 	Endpoint   string    `json:"endpoint,omitempty"` // its URL, or the program's path
 	Identity   string    `json:"identity,omitempty"` // who is asked for
 	// Variables are the environment variables for it that are set: NAME=value, or NAME alone where the value is secret.
 	Variables []string `json:"variables,omitempty"`
 	// Problem is what is missing or wrong.
-	Problem string       `json:"problem,omitempty"`
-	Probe   *ProbeReport `json:"probe,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Probe is what came of asking the endpoint whether it is there. Nil: it wasn't asked.
+	Probe *ProbeReport `json:"probe,omitempty"`
 }
 
 // ProbeReport is what came of a request to a link's endpoint that asks for no token.
 type ProbeReport struct {
 	// Present tells whether the endpoint answered, and as what it is taken for.
-	Present bool   `json:"present"`
-	Answer  string `json:"answer"`
+	Present bool `json:"present"`
+	// Answer says it in words.
+	Answer string `json:"answer"`
 	// Took is how long that took, in nanoseconds in JSON.
 	Took time.Duration `json:"took"`
 }
