@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,7 @@ func TestLogger_records(t *testing.T) {
 		said := func(want ...string) {
 			t.Helper()
 			time.Sleep(time.Second) // a flight logs after its caller has left
+			synctest.Wait()
 			require.ElementsMatch(t, want, strings.Split(strings.TrimSpace(out.String()), "\n"))
 			out.Reset()
 		}
