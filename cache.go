@@ -105,9 +105,7 @@ type entry struct {
 	mu       sync.Mutex
 	underway map[string]*flight // by the claims that they ask for; guarded by mu, as is the rest
 	flights  int                // begun so far
-	refusal  error              // the last definite refusal
-	refused  string             // the claims that it is of
-	replayed time.Time          // until when it is repeated
+	refusals map[string]refusal // the last definite ones, by the claims that they are of
 	swept    int                // the last sweep that decided about it
 	gone     bool               // dropped from its map: look again
 }
@@ -153,9 +151,29 @@ func (e *entry) drop(sweep int, now time.Time) bool {
 	defer e.mu.Unlock()
 	if e.swept != sweep {
 		e.swept = sweep
-		e.gone = e.gone || len(e.underway) == 0 && e.current.Load().freshness(now) == expired && !now.Before(e.replayed)
+		e.forget(now)
+		e.gone = e.gone || len(e.underway) == 0 && e.current.Load().freshness(now) == expired && len(e.refusals) == 0
 	}
 	return e.gone
+}
+
+// refusal is repeated to new callers for some time.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+// refused returns the refusal that answers an order: its own, or one of the identity. The caller holds mu.
+func (e *entry) refused(now time.Time, claims string) error {
+	if r := e.refusals[claims]; now.Before(r.until) {
+		return r.err
+	}
+	for _, r := range e.refusals {
+		if now.Before(r.until) && reasonOf(r.err).ofIdentity() {
+			return r.err
+		}
+	}
+	return nil
 }
 
 var errGone = errors.New("the entry was swept")
@@ -177,8 +195,8 @@ func (e *entry) join(now time.Time, o *order) (*token, *flight, error) {
 	case state == expired:
 		t = nil
 	}
-	if t == nil && now.Before(e.replayed) && (o.claims == e.refused || reasonOf(e.refusal).ofIdentity()) {
-		return nil, nil, e.refusal
+	if err := e.refused(now, o.claims); t == nil && err != nil {
+		return nil, nil, err
 	}
 	f := e.underway[o.claims]
 	if f == nil {

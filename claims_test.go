@@ -128,6 +128,20 @@ func TestClaims_theirRefusalIsNoOneElses(t *testing.T) {
 	})
 }
 
+func TestClaims_refusalsOfSeveralAreReplayedBesideEachOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{script: answerWith(400, entraError(70011, "invalid_scope", "x"))}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+		for range 100 {
+			for _, claims := range []string{"", claimsA, claimsB} {
+				require.Error(t, getWithClaims(c, claims).err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		require.Equal(t, 3, f.count())
+	})
+}
+
 // A managed identity's endpoint isn't told of claims: one fresh request for all challenges, then one each 30 s at most.
 func TestClaims_ofAManagedIdentity(t *testing.T) {
 	bubble(t, func(t *testing.T) {

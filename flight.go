@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"context"
+	"maps"
 	"sync/atomic"
 	"time"
 )
@@ -133,7 +134,7 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		// a token gives way to none that was asked for before it, unless that answers a challenge
 		if old == nil || old.flight < f.number || f.order.claims != "" && old.claims == "" {
 			e.current.Store(f.token)
-			e.refusal, e.replayed = nil, time.Time{}
+			e.refusals = nil
 		}
 	case f.next == nil:
 		f.err = err
@@ -143,12 +144,26 @@ func (e *entry) land(f *flight, fetched token, err error) {
 		}
 	}
 	if newer := old != nil && old.flight > f.number; f.err != nil && reasonOf(err).final() && !newer {
-		e.refusal, e.refused, e.replayed = err, f.order.claims, now.Add(replayTime)
+		e.refuse(now, f.order.claims, err)
 	}
 	if e.underway[f.order.claims] == f {
 		delete(e.underway, f.order.claims)
 	}
 	close(f.done)
+}
+
+// refuse remembers a definite refusal. The caller holds mu.
+func (e *entry) refuse(now time.Time, claims string, err error) {
+	e.forget(now)
+	if e.refusals == nil {
+		e.refusals = map[string]refusal{}
+	}
+	e.refusals[claims] = refusal{err, now.Add(replayTime)}
+}
+
+// forget drops the refusals that are repeated no more. The caller holds mu.
+func (e *entry) forget(now time.Time) {
+	maps.DeleteFunc(e.refusals, func(_ string, r refusal) bool { return !now.Before(r.until) })
 }
 
 // leave takes a waiter from the flight. A flight to an endpoint that isn't there ends with its last waiter.
