@@ -23,6 +23,11 @@
 //	em := managedidtest.New(nil)
 //	options.Transport = em // or &http.Client{Transport: em}
 //
+// A request for a token that a credential of managedid has begun goes on for up to three minutes when its caller has left. Where a
+// test in a bubble lets one leave, it sleeps so long at its end, or the bubble says "deadlock":
+//
+//	time.Sleep(3 * time.Minute) // of the bubble's clock, so at once
+//
 // Faults are scripted with [Emulator.Inject]. Tokens are signed JWTs with made-up content: [VerifyToken] and
 // [Server.NewResource] check them as an API would, as does [Server.NewKeyVault], which has secrets; no real service accepts them.
 package managedidtest
@@ -68,7 +73,8 @@ type Options struct {
 	WindowsDates bool
 
 	// TokenLifetime is the life of a new token, in whole seconds. Zero: one hour. A negative one makes tokens that have
-	// expired already.
+	// expired already. The endpoints of managed identities keep a token, as Azure's do, and give it again while it has ten minutes
+	// left, or half its life if that is less.
 	TokenLifetime time.Duration
 
 	// Addr is the TCP address that a [Server] listens on in clear; [New] ignores it. Over TLS it listens on any free port of

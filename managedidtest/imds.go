@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,6 +63,9 @@ func (s *state) imds(r *http.Request) answer {
 	id, problem := s.imdsIdentity(selector, query.Get(selector))
 	if id == nil {
 		return imdsError(http.StatusBadRequest, "invalid_request", problem)
+	}
+	if resource := query.Get("resource"); !strings.Contains(resource, ":") && !isGUID(resource) { // such as "vault.azure.net"
+		return unknownResource(resource, s.tokens.tenant).answer(IMDS, r, time.Now())
 	}
 	return s.imdsToken(id, query.Get("resource"))
 }

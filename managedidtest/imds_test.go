@@ -1,6 +1,7 @@
 package managedidtest
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -75,6 +76,23 @@ func checkIMDSHeader(t *testing.T, h http.Header) {
 	require.Equal(t, "IMDS/150.870.65.1475", h.Get("Server"))
 	require.Equal(t, "application/json; charset=utf-8", h.Get("Content-Type"))
 	require.Regexp(t, "^"+guid+"$", h.Get("x-ms-request-id"))
+}
+
+// The answer is one of Entra's, as in the mocks of MSAL for .NET.
+func TestIMDS_refusesAResourceWithoutAScheme(t *testing.T) {
+	for resource, want := range map[string]int{"vault.azure.net": 400, "api://app": 200, "urn:app": 200, stableGUID("an application"): 200} {
+		e := New(nil)
+		resp, err := e.Do(newGet(t, e, IMDS, "resource="+resource))
+		require.NoError(t, err)
+		require.Equal(t, want, resp.StatusCode, resource)
+		var answer entraError
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+		if want == 400 {
+			require.Equal(t, "invalid_resource", answer.Error)
+			require.Equal(t, []int{500011}, answer.Codes)
+			require.Contains(t, answer.Description, "AADSTS500011: The resource principal named vault.azure.net was not found in the tenant named "+e.TenantID())
+		}
+	}
 }
 
 func TestIMDS_answersAsRecorded(t *testing.T) {

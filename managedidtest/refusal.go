@@ -103,6 +103,12 @@ func unknownApplication(clientID, tenant string) *refusal {
 		"You may have sent your authentication request to the wrong tenant.", clientID, tenant)
 }
 
+func unknownResource(resource, tenant string) *refusal {
+	return badRequest(500011, "invalid_resource", "The resource principal named %s was not found in the tenant named %s. "+
+		"This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. "+
+		"You might have sent your authentication request to the wrong tenant.", resource, tenant)
+}
+
 func noDefaultScope(scope string) *refusal {
 	return badRequest(1002012, "invalid_scope", "The provided value for scope %s is not valid. "+
 		"Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)

@@ -34,10 +34,22 @@ func runCommand(args []string, env map[string]string, signals <-chan os.Signal) 
 	}
 }
 
-// serve writes the environment and waits for a signal. It returns the exit code.
+// serve writes the environment, waits for a signal, and removes the file. It returns the exit code.
 func serve(file string, env map[string]string, signals <-chan os.Signal) int {
 	if err := writeEnviron(file, env); err != nil {
 		return fail(1, err)
+	}
+	if file != "" {
+		if !strings.ContainsRune(file, filepath.Separator) {
+			file = "." + string(filepath.Separator) + file // else a shell looks on its PATH
+		}
+		log.Printf("serving until interrupted; in another shell: set -a; . %s; set +a", quote(file))
+		mine, _ := os.Stat(file)
+		defer func() { // its addresses are another's then
+			if now, err := os.Stat(file); err == nil && os.SameFile(mine, now) {
+				os.Remove(file)
+			}
+		}()
 	}
 	<-signals
 	return 0

@@ -75,7 +75,9 @@ func testEntraCommand(t *testing.T, program string) {
 
 func testPod(t *testing.T, program string) {
 	cmd := exec.Command(program, "-source", "workload")
-	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(t.TempDir(), "it's a"))
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	require.NoError(t, os.WriteFile(roots, []byte("the user's own"), 0o600))
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+roots, "TMPDIR="+filepath.Join(t.TempDir(), "it's a"))
 	require.NoError(t, os.Mkdir(strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR="), 0o700))
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -92,6 +94,7 @@ func testPod(t *testing.T, program string) {
 	require.NoError(t, err)
 	file, certificate, _ := strings.Cut(string(shown), "\n")
 	require.True(t, strings.HasPrefix(certificate, "-----BEGIN CERTIFICATE-----\n"))
+	require.True(t, strings.HasSuffix(certificate, "-----END CERTIFICATE-----\nthe user's own"))
 	_, err = os.Stat(file)
 	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 const usage = `usage: emulator [flags] [-- COMMAND ARG...]
 With a COMMAND it runs that in the environment of an Azure host, and ends with its exit code. Without, it writes that
 environment, for "set -a; . FILE" in a shell, and serves until it is interrupted.
+
+What your shell has of such variables doesn't reach the COMMAND. To make a mistake on purpose:
+  emulator -- env AZURE_CLIENT_ID=58aa5369-580c-5cf8-8a88-98faaaf5b3d2 COMMAND
 
 With -source arc that host is a server with the agent of Azure Arc. Its keys are files in /var/opt/azcmagent/tokens, or on
 Windows in %ProgramData%\AzureConnectedMachineAgent\Tokens, since programs accept them from nowhere else. The emulator makes
@@ -29,7 +33,7 @@ With -source entra-secret, entra-certificate, workload or identity-binding that 
 serves over TLS.
 SSL_CERT_FILE (OpenSSL; Go on Linux and the BSDs only), NODE_EXTRA_CA_CERTS (Node.js), REQUESTS_CA_BUNDLE (Python) and
 CURL_CA_BUNDLE name its certificate. All but Node.js's replace the system's file of roots: the COMMAND trusts no other
-server, unless the roots are in a directory too (SSL_CERT_DIR). A library that asks Entra whether it knows the authority
+server but those that your own SSL_CERT_FILE names, unless the roots are in a directory too (SSL_CERT_DIR). A library that asks Entra whether it knows the authority
 host has to be told not to (azidentity: DisableInstanceDiscovery). If a proxy is set, NO_PROXY has to name 127.0.0.1.
 
 With -source identity-binding they go to the token proxy of a cluster of AKS, if the program asks for it (managedid and
@@ -81,7 +85,8 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 		os.RemoveAll(dir)
 	}
 	ca, pod := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "azure")
-	err = errors.Join(os.WriteFile(ca, srv.CertificatePEM(), 0o600), os.Mkdir(pod, 0o700))
+	own, _ := os.ReadFile(os.Getenv("SSL_CERT_FILE"))
+	err = errors.Join(os.WriteFile(ca, slices.Concat(srv.CertificatePEM(), own), 0o600), os.Mkdir(pod, 0o700))
 	var file *managedidtest.TokenFile
 	switch {
 	case err != nil:

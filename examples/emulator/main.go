@@ -34,8 +34,10 @@ func run(args []string) int {
 		return 2
 	}
 	host := managedidtest.Endpoint(*source)
-	if !slices.Contains(sources, host) || *env != "" && flags.NArg() > 0 {
-		return fail(2, "emulator: -source is "+sourceNames()+", and -env is for use without a COMMAND")
+	if !slices.Contains(sources, host) {
+		return fail(2, fmt.Sprintf("emulator: -source is %s, not %q", sourceNames(), *source))
+	} else if *env != "" && flags.NArg() > 0 {
+		return fail(2, "emulator: -env is for use without a COMMAND")
 	}
 	srv, err := managedidtest.Listen(&options)
 	if err != nil {

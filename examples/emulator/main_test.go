@@ -194,6 +194,8 @@ func testFile(t *testing.T, program string) {
 	file := filepath.Join(t.TempDir(), "env")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	cmd := exec.Command(program, "-source", "appservice", "-env", file)
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	start(t, cmd)
 	var content []byte
 	for len(content) == 0 { // it appears at once with all its content
@@ -202,14 +204,16 @@ func testFile(t *testing.T, program string) {
 	}
 	info, err := os.Stat(file)
 	require.NoError(t, err)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, cmd.Wait())
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	shell := exec.Command("sh", "-c", `set -a; . "$0"; echo "$IDENTITY_HEADER $AZURE_CLIENT_ID."`, file)
 	shell.Env = append(os.Environ(), "AZURE_CLIENT_ID=of the machine")
 	out, err := shell.Output()
 	require.NoError(t, err)
 	require.Regexp(t, `^[0-9A-F]{32} \.\n$`, string(out))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+	require.Equal(t, "serving until interrupted; in another shell: set -a; . "+file+"; set +a\n", said.String())
+	require.NoFileExists(t, file, "its addresses are another's now")
 }
 
 func testRefuse(t *testing.T, program string) {
@@ -219,7 +223,7 @@ func testRefuse(t *testing.T, program string) {
 		args    []string
 	}{
 		{2, "flag provided but not defined: -nonsense", []string{"-nonsense"}},
-		{2, "-source is imds (a virtual machine), appservice, ", []string{"-source", "entra"}},
+		{2, ` or identity-binding (a pod of AKS), not "entra"`, []string{"-source", "entra"}},
 		{2, "-env is for use without a COMMAND", []string{"-env", "x", "--", "true"}},
 		{2, `invalid value "x" for flag -lifetime`, []string{"-lifetime", "x"}},
 		{1, "missing port in address", []string{"-listen", "x"}},
