@@ -63,6 +63,7 @@ func (e hostEndpoint) source(name string, id ManagedIDKind) (*source, error) {
 		host:      endpoint.Host,
 		endpoint:  endpoint.String(),
 		announced: true,
+		explained: explained{variables: []string{e.address, e.secret}},
 		retry:     hostRetry,
 		request:   func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, a, id) },
 	}, nil

@@ -56,6 +56,7 @@ func arcSource(id ManagedIDKind, endpoint *url.URL, keys arcKeys) *source {
 		host:      endpoint.Host,
 		endpoint:  endpoint.String(),
 		announced: true,
+		explained: explained{variables: []string{"IDENTITY_ENDPOINT", "IMDS_ENDPOINT"}},
 		// an agent that is restarting is back within seconds; the status codes are azcore's own, without 404, which is final
 		retry:   policy.RetryOptions{MaxRetries: 5, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: time.Minute},
 		request: request,
@@ -111,8 +112,8 @@ func confirmArc(body []byte, id ManagedIDKind) error {
 }
 
 func unconfirmed(id ManagedIDKind) verdict {
-	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the agent did not confirm that its token is for the identity with %s %q, so that was "+
-		"discarded; update the agent to a version with user-assigned identities, or name none in the options and AZURE_CLIENT_ID", id.idKind(), oneLine(id.String()))}
+	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the agent did not confirm that its token is for the identity with %s %s, so that was "+
+		"discarded; update the agent to a version with user-assigned identities, or name none in the options and AZURE_CLIENT_ID", id.idKind(), shownID(id.String()))}
 }
 
 func explainArc(a answer, id ManagedIDKind) verdict {

@@ -152,7 +152,7 @@ func TestNewManagedIdentityCredential_findsTheArcAgent(t *testing.T) {
 	blankEnvironment(t)
 	setenv(t, "IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342")
 	_, err := NewManagedIdentityCredential(nil)
-	require.EqualError(t, err, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL")
+	requireError(t, err, "ManagedIdentityCredential: IDENTITY_ENDPOINT is not an http or https URL")
 	setenv(t, "IDENTITY_ENDPOINT=", "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:40342")
 	cache := NewTokenCache(nil)
 	arc := credentialWith(t, &ManagedIdentityCredentialOptions{Source: SourceAzureArc, Cache: cache})

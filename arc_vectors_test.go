@@ -162,7 +162,7 @@ func TestVector14_identityNotFoundIsFinal(t *testing.T) {
 	err := get(ctx0, c, vault).err
 	require.Equal(t, ReasonIdentityNotFound, asCredentialError(t, err))
 	require.IsType(t, &AuthenticationFailedError{}, err)
-	require.Contains(t, err.Error(), "Azure Arc: no identity with client ID \""+someGUID+"\" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (404 Not Found, identity_not_found: ")
+	require.Contains(t, err.Error(), "Azure Arc: no identity with client ID "+someGUID+" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (404 Not Found, identity_not_found: ")
 	requests := em.Requests()
 	require.Len(t, requests, 2)
 	require.Equal(t, 404, requests[1].Status)

@@ -28,7 +28,7 @@ func TestArcKeys_whoMayNotReadThemIsToldTheGroup(t *testing.T) {
 	path := filepath.Join(dir, "k.key")
 	require.NoError(t, os.WriteFile(path, []byte("k3y"), 0))
 	_, err := keysIn(dir).read(path)
-	require.EqualError(t, err, "the agent's key file in "+dir+" may not be read by this program; join the group")
+	requireError(t, err, "the agent's key file in "+dir+" may not be read by this program; join the group")
 	require.NoError(t, os.Chmod(path, 0o600))
 	require.NoError(t, os.Chmod(dir, 0o300))
 	key, err := keysIn(dir).read(path)
@@ -37,7 +37,7 @@ func TestArcKeys_whoMayNotReadThemIsToldTheGroup(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0))
 	defer func() { require.NoError(t, os.Chmod(dir, 0o700)) }()
 	_, err = keysIn(dir).read(path)
-	require.EqualError(t, err, "the agent's key file in "+dir+" may not be read by this program; join the group")
+	requireError(t, err, "the agent's key file in "+dir+" may not be read by this program; join the group")
 }
 
 func TestArcKeys_noPipeIsWaitedFor(t *testing.T) {
@@ -45,7 +45,7 @@ func TestArcKeys_noPipeIsWaitedFor(t *testing.T) {
 	path := filepath.Join(dir, "k.key")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	_, err := keysIn(dir).read(path)
-	require.EqualError(t, err, "the agent's key file in "+dir+" is unusable: it is not a regular file")
+	requireError(t, err, "the agent's key file in "+dir+" is unusable: it is not a regular file")
 }
 
 // arcMachine is a machine of the test's own, with the agent's folders and port. It reports false where the test is over.

@@ -26,7 +26,7 @@ func TestArcKeys_areInOneFolderOfEachSystem(t *testing.T) {
 			keys, err := arcKeysOn(row.goos, row.programData)
 			require.Equal(t, row.folder, keys.folder)
 			if row.err != "" {
-				require.EqualError(t, err, row.err)
+				requireError(t, err, row.err)
 				require.Empty(t, keys)
 				return
 			}
@@ -121,7 +121,7 @@ func TestArcKeys_read(t *testing.T) {
 			if row.problem == "" {
 				require.NoError(t, err)
 			} else {
-				require.EqualError(t, err, "the agent's key file in "+strings.Replace(row.problem, "FOLDER", dir, 1))
+				requireError(t, err, "the agent's key file in "+strings.Replace(row.problem, "FOLDER", dir, 1))
 			}
 		})
 	}
@@ -140,11 +140,11 @@ func TestArcKeys_readOnlyAFileThatIsThere(t *testing.T) {
 	}
 	for _, name := range []string{"out.key", "in.key", "dangling.key", "folderlink.key", "folder.key"} {
 		key, err := keysIn(dir).read(filepath.Join(dir, name))
-		require.EqualError(t, err, "the agent's key file in "+dir+" is unusable: it is not a regular file", name)
+		requireError(t, err, "the agent's key file in "+dir+" is unusable: it is not a regular file", name)
 		require.Empty(t, key)
 	}
 	_, err := keysIn(dir).read(filepath.Join(dir, "none.key"))
-	require.EqualError(t, err, "the agent's key file is not in "+dir+" as this program sees it; in a container, mount that folder; else join the group")
+	requireError(t, err, "the agent's key file is not in "+dir+" as this program sees it; in a container, mount that folder; else join the group")
 	_, err = keysIn(dir).read(filepath.Join(dir, strings.Repeat("n", 300)+".key"))
 	require.ErrorContains(t, err, "the agent's key file ")
 	require.NotContains(t, err.Error(), "nnn")
@@ -152,7 +152,7 @@ func TestArcKeys_readOnlyAFileThatIsThere(t *testing.T) {
 	seen, err := os.Lstat(secret)
 	require.NoError(t, err)
 	_, err = readSame(seen, filepath.Join(dir, "real.key"), maxArcKey)
-	require.EqualError(t, err, "it was replaced while it was being opened")
+	requireError(t, err, "it was replaced while it was being opened")
 }
 
 func TestArcKeys_permissionErrorsNameTheGroup(t *testing.T) {

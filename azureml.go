@@ -29,6 +29,10 @@ func azureMLSource(id ManagedIDKind) (*source, error) {
 		return nil, err
 	}
 	s.identity = identityName(named)
+	if id == nil && named != nil {
+		s.subject = "client ID " + shownID(named.String())
+		s.variables = append(s.variables, "DEFAULT_IDENTITY_CLIENT_ID")
+	}
 	s.explain = func(a answer) verdict { return explainAzureML(a, id) }
 	return s, nil
 }

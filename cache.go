@@ -169,7 +169,7 @@ func (e *entry) refused(now time.Time, claims string) error {
 		return r.err
 	}
 	for _, r := range e.refusals {
-		if now.Before(r.until) && reasonOf(r.err).ofIdentity() {
+		if now.Before(r.until) && ReasonOf(r.err).ofIdentity() {
 			return r.err
 		}
 	}

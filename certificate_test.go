@@ -171,7 +171,7 @@ func TestCertificate_constructorRefusesWhatCannotWork(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, err := NewClientCertificateCredential(row.tenant, row.client, row.certs, row.key, nil)
-			require.EqualError(t, err, "ClientCertificateCredential: "+row.want)
+			requireError(t, err, "ClientCertificateCredential: "+row.want)
 			require.Nil(t, c)
 		})
 	}
@@ -191,7 +191,7 @@ func TestCertificate_errorsByTheirCode(t *testing.T) {
 			return respond(r, 401, entraError(row.code, "invalid_client", "What it says.")), nil
 		}}
 		err := get(ctx0, newCertificate(t, f, someTenant, ClientCertificateCredentialOptions{}), vault).err
-		require.EqualError(t, err, fmt.Sprintf("ClientCertificateCredential: Entra: %s (401 Unauthorized, invalid_client: AADSTS%d: What it says.)", row.advice, row.code))
+		requireError(t, err, fmt.Sprintf("ClientCertificateCredential: Entra: %s (401 Unauthorized, invalid_client: AADSTS%d: What it says.)", row.advice, row.code))
 		require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 		require.Equal(t, 1, f.count(), "another assertion would be no better")
 	}

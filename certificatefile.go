@@ -32,11 +32,11 @@ func certificateFileProof(o *entraConfig, f certificateFile) proof {
 			if _, wrong := errors.AsType[passwordError](err); wrong {
 				advice = "; set AZURE_CLIENT_CERTIFICATE_PASSWORD to the one that it was exported with"
 			}
-			return "", fmt.Errorf("the certificate file %s, from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: %w%s", f.path, err, advice)
+			return "", fmt.Errorf("the certificate file %s, from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: %w%s", shownPath(f.path), err, advice)
 		}
 		return s.assertion(tokenURL)
 	})
-	p.file = f.path
+	p.file = shownPath(f.path)
 	return p
 }
 

@@ -92,7 +92,7 @@ func TestParseCertificates_readsECKeysToo(t *testing.T) {
 		require.NoError(t, err, name)
 		require.True(t, ecKey(t).Equal(key))
 		_, err = NewClientCertificateCredential("t", "c", certs, key, nil)
-		require.EqualError(t, err, "ClientCertificateCredential: the private key is an EC key; Entra takes RSA only, so use a certificate with an RSA key")
+		requireError(t, err, "ClientCertificateCredential: the private key is an EC key; Entra takes RSA only, so use a certificate with an RSA key")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestParseCertificates_saysWhatIsWrong(t *testing.T) {
 	for _, row := range unreadable {
 		t.Run(row.name, func(t *testing.T) {
 			certs, key, err := ParseCertificates(append(fixture(t, row.files...), row.data...), []byte(row.password))
-			require.EqualError(t, err, "ParseCertificates: "+row.want)
+			requireError(t, err, "ParseCertificates: "+row.want)
 			require.Nil(t, certs)
 			require.Nil(t, key)
 		})

@@ -24,6 +24,8 @@ type ChainedTokenCredentialOptions struct {
 	// IsUnavailable tells whether an error of a link from another package means "not here, ask the next link".
 	// Nil means that only a *CredentialUnavailableError does.
 	IsUnavailable func(error) bool
+	// Logger gets a record when a link is chosen. Nil means none.
+	Logger *slog.Logger
 }
 
 // ChainedTokenCredential asks several credentials in turn until one gives a token, then stays with it. It goes on to
@@ -86,7 +88,7 @@ func newLink(s azcore.TokenCredential, several bool) link {
 func NewChainedTokenCredential(sources []azcore.TokenCredential, options *ChainedTokenCredentialOptions) (*ChainedTokenCredential, error) {
 	c := &ChainedTokenCredential{name: "ChainedTokenCredential"}
 	if options != nil {
-		c.options = *options
+		c.options, c.logger = *options, options.Logger
 	}
 	if len(sources) == 0 {
 		return nil, errors.New("ChainedTokenCredential: sources must contain at least one credential")
@@ -130,19 +132,19 @@ func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRe
 			return t, nil
 		}
 		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
-			return t, &AuthenticationFailedError{message: c.name + ": " + oneLine(err.Error()) + ": " + ctx.Err().Error(), cause: ctx.Err()}
+			return t, &AuthenticationFailedError{Reason: ReasonOf(err), message: c.name + ": " + lineOf(err) + ": " + ctx.Err().Error(), cause: ctx.Err()}
 		}
 		if ctx.Err() != nil || !c.isUnavailable(err) {
 			return t, err
 		}
 		unavailable.Links = append(unavailable.Links, err)
-		if reason := reasonOf(err); reason == ReasonConfiguration {
-			unconfigured = append(unconfigured, oneLine(err.Error()))
+		if reason := ReasonOf(err); reason == ReasonConfiguration {
+			unconfigured = append(unconfigured, lineOf(err))
 		} else {
 			if unavailable.Reason == ReasonConfiguration {
 				unavailable.Reason = cmp.Or(reason, ReasonAbsent)
 			}
-			lines = append(lines, oneLine(err.Error()))
+			lines = append(lines, lineOf(err))
 		}
 	}
 	lines = append(lines, unconfigured...)
@@ -179,11 +181,12 @@ func (c *ChainedTokenCredential) ask(ctx context.Context, l *link, opts policy.T
 		return w.GetToken(ctx, opts)
 	}
 	if chosen && c.logger != nil {
-		name := fmt.Sprintf("%T", l.TokenCredential)
+		of := []any{"chain", c.name, "credential", fmt.Sprintf("%T", l.TokenCredential)}
 		if l.own != nil {
-			name = l.own.who
+			of = append([]any{"chain", c.name}, l.own.attributes()...)
 		}
-		c.logger.Info("credential chosen", "chain", c.name, "credential", name)
+		release() // a handler may be slow, or need a token itself
+		c.logger.Info("credential chosen", of...)
 	}
 	return t, nil
 }

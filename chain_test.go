@@ -59,7 +59,7 @@ func TestNewChainedTokenCredential_refusesWhatCannotBeAsked(t *testing.T) {
 		{"typed nil", []azcore.TokenCredential{good, (*ManagedIdentityCredential)(nil)}, hasNil},
 	} {
 		c, err := NewChainedTokenCredential(row.sources, nil)
-		require.EqualError(t, err, row.want, row.name)
+		requireError(t, err, row.want, row.name)
 		require.Nil(t, c, row.name)
 	}
 }
@@ -152,7 +152,7 @@ func TestChain_errorWhereAllAreUnavailable(t *testing.T) {
 	inner := newChain(t, nil, answering(new(atomic.Int32), "", NewCredentialUnavailableError("inner\nin two lines")))
 	chain := newChain(t, nil, answering(new(atomic.Int32), "", errNotHere), inner, answering(new(atomic.Int32), "", fmt.Errorf("third: %w", errNotHere)))
 	err := get(t.Context(), chain, vault).err
-	require.EqualError(t, err, "ChainedTokenCredential: no credential is available: not here; "+
+	requireError(t, err, "ChainedTokenCredential: no credential is available: not here; "+
 		"ChainedTokenCredential: no credential is available: inner in two lines; third: not here")
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 	all := err.(*CredentialUnavailableError)
@@ -195,7 +195,7 @@ func TestChain_neverGoesOnAfterTheCallersContextEnded(t *testing.T) {
 			})
 			options := &ChainedTokenCredentialOptions{RetrySources: retry, IsUnavailable: func(error) bool { return true }}
 			err := get(ctx, newChain(t, options, first, answering(&calls, "t", nil)), vault).err
-			require.EqualError(t, err, row.want, row.name)
+			requireError(t, err, row.want, row.name)
 			require.ErrorIs(t, err, context.Canceled, row.name)
 			require.Zero(t, calls.Load(), row.name)
 		}
@@ -274,7 +274,7 @@ func TestChain_waitersForAForeignLinkLeaveWithTheirContexts(t *testing.T) {
 		defer cancel()
 		r := get(ctx, chain, vault)
 		require.ErrorIs(t, r.err, context.DeadlineExceeded)
-		require.EqualError(t, r.err, "ChainedTokenCredential: the caller's context ended: context deadline exceeded")
+		requireError(t, r.err, "ChainedTokenCredential: the caller's context ended: context deadline exceeded")
 		asCredentialError(t, r.err)
 		require.Equal(t, time.Second, r.took)
 		require.NoError(t, (<-first).err)

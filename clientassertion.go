@@ -100,9 +100,9 @@ type callbackError struct{ error }
 func (e callbackError) of(who string) error {
 	message := who + ": getAssertion failed: "
 	if c, ok := errors.AsType[*CredentialUnavailableError](e.error); ok {
-		return &CredentialUnavailableError{Reason: c.Reason, message: message + oneLine(e.Error())}
+		return &CredentialUnavailableError{Reason: c.Reason, message: message + lineOf(e.error)}
 	} else if c, ok := errors.AsType[*AuthenticationFailedError](e.error); ok {
-		return &AuthenticationFailedError{Reason: c.Reason, RetryAfter: c.RetryAfter, message: message + oneLine(e.Error())}
+		return &AuthenticationFailedError{Reason: c.Reason, RetryAfter: c.RetryAfter, message: message + lineOf(e.error)}
 	}
-	return &AuthenticationFailedError{message: message + quotable(e.Error())}
+	return &AuthenticationFailedError{message: message + quotable(lineOf(e.error))}
 }

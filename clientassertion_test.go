@@ -102,7 +102,7 @@ func TestAssertion_failures(t *testing.T) {
 				f := &fakeEntra{}
 				c := newAssertion(t, f, nil, row.f)
 				for _, r := range getAll(ctx0, c, vault, vault, vault) {
-					require.EqualError(t, r.err, row.want)
+					requireError(t, r.err, row.want)
 					require.Equal(t, row.reason, asCredentialError(t, r.err))
 					require.IsType(t, &AuthenticationFailedError{}, r.err)
 					notOfAContext(t, r.err)
@@ -135,7 +135,7 @@ func TestAssertion_unavailable(t *testing.T) {
 		return "", &CredentialUnavailableError{Reason: ReasonAbsent, message: "no IMDS"}
 	})
 	err := get(ctx0, c, vault).err
-	require.EqualError(t, err, "ClientAssertionCredential: Entra: getAssertion failed: no IMDS")
+	requireError(t, err, "ClientAssertionCredential: Entra: getAssertion failed: no IMDS")
 	require.IsType(t, &CredentialUnavailableError{}, err)
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{c, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})}, nil)
@@ -234,7 +234,7 @@ func TestAssertion_constructorRefusesWhatCannotWork(t *testing.T) {
 		{"t", "", counted(), "the client ID is empty"},
 	} {
 		c, err := NewClientAssertionCredential(row.tenant, row.client, row.f, nil)
-		require.EqualError(t, err, "ClientAssertionCredential: "+row.want)
+		requireError(t, err, "ClientAssertionCredential: "+row.want)
 		require.Nil(t, c)
 	}
 }

@@ -44,7 +44,8 @@ func cloudShellSource(id ManagedIDKind) (*source, error) {
 			form := url.Values{"resource": {strings.TrimSuffix(a.scope, defaultSuffix)}}
 			return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded")
 		},
-		explain: explainCloudShell,
+		explain:   explainCloudShell,
+		explained: explained{subject: "the signed-in user", variables: []string{variable}},
 	}, nil
 }
 

@@ -169,7 +169,7 @@ func (c *credential) order(a ask) *order {
 		probe:         c.chained && !c.isProven(),
 		span: func(ctx context.Context) (context.Context, func(error)) {
 			return runtime.StartSpan(ctx, c.name+".GetToken", c.client.Tracer(), &runtime.StartSpanOptions{Attributes: []tracing.Attribute{
-				{Key: "managedid.source", Value: c.source.name}, {Key: "managedid.scope", Value: a.scope}}})
+				{Key: "managedid.source", Value: c.source.name}, {Key: "managedid.identity", Value: c.source.subject}, {Key: "managedid.scope", Value: a.scope}}})
 		},
 		fetch: func(ctx context.Context, challenged string) (token, error) {
 			a := a
@@ -184,17 +184,27 @@ func (c *credential) order(a ask) *order {
 			if c.logger == nil || ctx.Err() == context.Canceled { // nobody was left to want it
 				return
 			}
-			of := []any{"credential", c.who, "scope", a.scope, "took", took, "tries", flightOf(ctx).tries.Load()}
-			switch err = c.own(err); {
-			case err == nil:
+			of := append(c.attributes(), "scope", a.scope, "took", took, "tries", flightOf(ctx).tries.Load())
+			if err = c.own(err); err != nil {
+				of = append(of, "reason", string(ReasonOf(err)), "error", err.Error())
+			}
+			switch {
+			case err == nil && t.clientID != "":
 				c.logger.Debug("token received", append(of, "expires", t.ExpiresOn, "clientID", t.clientID)...)
+			case err == nil:
+				c.logger.Debug("token received", append(of, "expires", t.ExpiresOn)...)
 			case left > 0:
-				c.logger.Warn("token refresh failed", append(of, "error", err.Error(), "left", left)...)
+				c.logger.Warn("token refresh failed", append(of, "left", left)...)
 			default:
-				c.logger.Warn("token request failed", append(of, "error", err.Error())...)
+				c.logger.Warn("token request failed", of...)
 			}
 		},
 	}
+}
+
+// attributes say in records whose tokens are meant.
+func (c *credential) attributes() []any {
+	return []any{"credential", c.name, "source", c.source.name, "identity", c.source.subject}
 }
 
 // await waits for the flight as long as the caller has reason to. t is the token to fall back on, or nil.
@@ -228,7 +238,7 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 				return t, nil
 			}
 		} else if until, err = c.outlook(ctx, f); err != nil {
-			gone = ctx.Err() == nil && reasonOf(err) == ReasonAbsent
+			gone = ctx.Err() == nil && ReasonOf(err) == ReasonAbsent
 			return e.instead(now, f, err)
 		}
 		wait(ctx, f.done, news, until)
@@ -249,7 +259,7 @@ func (c *credential) outlook(ctx context.Context, f *flight) (until time.Time, e
 	defer c.endpoint.mu.Unlock()
 	now := time.Now()
 	if ctx.Err() != nil {
-		return until, c.left(ctx)
+		return until, c.left(ctx, f)
 	}
 	opens := c.endpoint.gate.opens
 	deadline, ok := ctx.Deadline()
@@ -264,12 +274,14 @@ func (c *credential) outlook(ctx context.Context, f *flight) (until time.Time, e
 }
 
 // left is the error of a caller whose context ended first. The caller holds endpoint.mu.
-func (c *credential) left(ctx context.Context) error {
-	message := c.who + ": no token before the caller's context ended"
-	if c.endpoint.failure != "" {
-		message += " (the endpoint's last failure: " + c.endpoint.failure + ")"
+func (c *credential) left(ctx context.Context, f *flight) error {
+	e := &AuthenticationFailedError{message: c.who + ": no token before the caller's context ended", cause: ctx.Err()}
+	if f != nil && c.endpoint.failure != "" {
+		e.message += " (the endpoint's last failure: " + c.endpoint.failure + ")"
+		c.endpoint.blame(e)
 	}
-	return &AuthenticationFailedError{message: message + ": " + ctx.Err().Error(), cause: ctx.Err()}
+	e.message += ": " + ctx.Err().Error()
+	return e
 }
 
 // own makes a flight's failure this caller's. The flight may be that of a credential to which the endpoint wasn't announced.

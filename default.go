@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,8 @@ type DefaultAzureCredentialOptions struct {
 // alone: EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCLICredential or
 // AzureDeveloperCLICredential. It is safe for concurrent use.
 type DefaultAzureCredential struct {
-	chain *ChainedTokenCredential
+	chain    *ChainedTokenCredential
+	selected string // by AZURE_TOKEN_CREDENTIALS
 }
 
 var _ azcore.TokenCredential = (*DefaultAzureCredential)(nil)
@@ -61,7 +63,8 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	if options != nil {
 		o = *options
 	}
-	names, err := selectedLinks(os.Getenv(selectorVariable), o.RequireAzureTokenCredentials)
+	selected := os.Getenv(selectorVariable)
+	names, err := selectedLinks(selected, o.RequireAzureTokenCredentials)
 	if err != nil {
 		return nil, fmt.Errorf("DefaultAzureCredential: %w", err)
 	}
@@ -94,7 +97,7 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	if slices.Contains(names, nameManagedIdentity) {
 		chain.hint = "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
 	}
-	return &DefaultAzureCredential{chain}, nil
+	return &DefaultAzureCredential{chain, selected}, nil
 }
 
 // GetToken returns a token for a scope, from the cache where that has a valid one. Where a link is configured and
@@ -141,13 +144,17 @@ func toolLinkOf(c *credential, err error, several bool) azcore.TokenCredential {
 }
 
 func managedIdentityLink(o *DefaultAzureCredentialOptions) azcore.TokenCredential {
+	const variable = "AZURE_CLIENT_ID"
 	m := &ManagedIdentityCredentialOptions{ClientOptions: o.ClientOptions, Cache: o.Cache, Logger: o.Logger}
-	if id := o.ManagedIdentityClientID; id != "" {
-		m.ID = ClientID(id)
-	} else if id := os.Getenv("AZURE_CLIENT_ID"); id != "" {
+	id := cmp.Or(o.ManagedIdentityClientID, os.Getenv(variable))
+	if id != "" {
 		m.ID = ClientID(id)
 	}
-	return linkOf(NewManagedIdentityCredential(m))
+	c, err := NewManagedIdentityCredential(m)
+	if err == nil && id == os.Getenv(variable) {
+		c.source.variables = append(c.source.variables, variable)
+	}
+	return linkOf(c, err)
 }
 
 // failingLink stands for a credential that can't work, and says why when the chain comes to it.

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/require"
@@ -76,7 +76,7 @@ func TestDefault_followsAZURE_TOKEN_CREDENTIALS(t *testing.T) {
 				want = "DefaultAzureCredential: AZURE_TOKEN_CREDENTIALS must be set, since RequireAzureTokenCredentials is true"
 			}
 			if want != "" {
-				require.EqualError(t, err, want)
+				requireError(t, err, want)
 				require.Nil(t, c)
 				continue
 			}
@@ -99,7 +99,7 @@ func TestDefault_errorWhereAllAreUnavailable(t *testing.T) {
 	requests := 0
 	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
 	err := get(t.Context(), c, vault).err
-	require.EqualError(t, err, "DefaultAzureCredential: no credential is available: "+
+	requireError(t, err, "DefaultAzureCredential: no credential is available: "+
 		"ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no route; "+environmentNone+"; "+workloadNone+"; "+noTools)
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 	reasons := []Reason{}
@@ -160,13 +160,13 @@ func TestDefault_environmentAndWorkloadIdentity(t *testing.T) {
 			require.NotContains(t, err.Error(), "not-for-print")
 			if row.want == "" {
 				all := err.(*CredentialUnavailableError)
-				require.EqualError(t, all.Links[0], row.links[0])
-				require.EqualError(t, all.Links[1], row.links[1])
+				requireError(t, all.Links[0], row.links[0])
+				requireError(t, all.Links[1], row.links[1])
 				require.Equal(t, 1, requests)
 				return
 			}
 			require.IsType(t, &AuthenticationFailedError{}, err)
-			require.EqualError(t, err, row.want)
+			requireError(t, err, row.want)
 			require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 			require.Zero(t, requests)
 		})
@@ -224,7 +224,7 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
 			err := get(t.Context(), c, vault).err
 			require.IsType(t, &AuthenticationFailedError{}, err)
-			require.EqualError(t, err, row.want+skip)
+			requireError(t, err, row.want+skip)
 			require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 			require.NotSame(t, err, get(t.Context(), c, vault).err, "each caller has its own")
 			require.Zero(t, requests)
@@ -242,16 +242,29 @@ func TestDefault_standsInAChain(t *testing.T) {
 }
 
 func TestDefault_tellsItsLoggerWhichLinkWasChosen(t *testing.T) {
-	blankEnvironment(t)
-	var out bytes.Buffer
-	var requests []*http.Request
-	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests), Logger: slog.New(slog.NewTextHandler(&out, nil))})
-	first := get(t.Context(), c, vault)
-	require.NoError(t, first.err)
-	require.Equal(t, first.token, get(t.Context(), c, vault).token)
-	require.Len(t, requests, 1)
-	require.Equal(t, 1, strings.Count(out.String(), "credential chosen"), out.String())
-	require.Contains(t, out.String(), "chain=DefaultAzureCredential")
-	require.NotContains(t, out.String(), secretToken)
-	require.True(t, first.token.ExpiresOn.After(time.Now()))
+	bubble(t, func(t *testing.T) {
+		blankEnvironment(t)
+		var out bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&out, nil))
+		said := func(c azcore.TokenCredential) string {
+			first := get(ctx0, c, vault)
+			require.NoError(t, first.err)
+			require.Equal(t, first.token, get(ctx0, c, vault).token)
+			synctest.Wait()
+			defer out.Reset()
+			require.NotContains(t, out.String(), secretToken)
+			require.Equal(t, 1, strings.Count(out.String(), "credential chosen"), out.String())
+			_, line, _ := strings.Cut(strings.TrimSpace(out.String()), "level=INFO ")
+			return line
+		}
+		var requests []*http.Request
+		const identity = ` credential=ManagedIdentityCredential source=IMDS identity="the host's default identity"`
+		require.Equal(t, `msg="credential chosen" chain=DefaultAzureCredential`+identity, said(newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests), Logger: logger})))
+		require.Len(t, requests, 1)
+		_, imds := newFakeIMDS(t, nil)
+		options := &ChainedTokenCredentialOptions{Logger: logger}
+		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential`+identity, said(newChain(t, options, imds)))
+		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential credential=managedid.foreign`,
+			said(newChain(t, options, foreign(func(context.Context) (string, error) { return "t", nil }))))
+	})
 }

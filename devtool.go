@@ -76,6 +76,10 @@ func (t *tool) inTenant(o toolConfig, tenant string) (*credential, error) {
 		announced:   true,
 		sendsClaims: true,
 		scope:       entraScope,
+		explained:   explained{subject: "the account that is signed in to " + t.program},
+	}
+	if tenant != "" {
+		s.subject += ", in tenant " + tenant
 	}
 	c, err := newCredential(t.credential, s, azcore.ClientOptions{Transport: noTransport{}}, o.cache, o.logger)
 	if err != nil {

@@ -146,7 +146,7 @@ func TestTools_errors(t *testing.T) {
 			}
 			_, err := c.GetToken(ctx0, row.opts)
 			require.IsType(t, &AuthenticationFailedError{}, err)
-			require.EqualError(t, err, row.want)
+			requireError(t, err, row.want)
 			asCredentialError(t, err)
 			require.Equal(t, row.script == "", len(calls()) == 0)
 		})
@@ -162,7 +162,7 @@ func TestTools_notOnThePath(t *testing.T) {
 	for _, path := range []string{os.Getenv("PATH"), "", "."} {
 		t.Setenv("PATH", path)
 		err := get(ctx0, newCLI(t, AzureCLICredentialOptions{}), vault).err
-		require.EqualError(t, err, "AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH", "not that of the current folder either")
+		requireError(t, err, "AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH", "not that of the current folder either")
 		require.IsType(t, &CredentialUnavailableError{}, err)
 	}
 }
@@ -189,7 +189,7 @@ func TestTools_constructorsRefuseWhatCannotWork(t *testing.T) {
 		require.Error(t, err)
 	}
 	_, err := NewAzureDeveloperCLICredential(&AzureDeveloperCLICredentialOptions{TenantID: "--help=x"})
-	require.EqualError(t, err, "AzureDeveloperCLICredential: the TenantID is not valid: it has letters, digits, dots and hyphens only")
+	requireError(t, err, "AzureDeveloperCLICredential: the TenantID is not valid: it has letters, digits, dots and hyphens only")
 }
 
 func TestTools_oldVersionsSayALocalTime(t *testing.T) {
@@ -234,7 +234,7 @@ func TestDefault_developersTools(t *testing.T) {
 			t.Setenv("AZURE_TOKEN_CREDENTIALS", row.selected)
 			r := get(ctx0, newDefault(t, DefaultAzureCredentialOptions{Cache: NewTokenCache(nil)}), vault)
 			if r.err != nil {
-				require.EqualError(t, r.err, row.want)
+				requireError(t, r.err, row.want)
 				asCredentialError(t, r.err)
 				return
 			}

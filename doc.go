@@ -3,38 +3,70 @@
 // client secret, a certificate or an assertion. A credential is an azcore.TokenCredential, for any Azure SDK client:
 //
 //	cred, err := managedid.NewDefaultAzureCredential(nil)
+//	if err != nil {
+//		return err
+//	}
+//	client, err := azsecrets.NewClient("https://my-vault.vault.azure.net", cred, nil)
 //
 // Names and options are those of azidentity, so that moving over is a change of import.
+//
+// # Which credential
+//
+// [DefaultAzureCredential] asks the environment, workload identity and managed identity in turn, so that one program runs on every host.
+// A program that knows its host may name the credential: [ManagedIdentityCredential] for the identity of the host, whatever it
+// is (its [Source] is detected), [WorkloadIdentityCredential] for a pod, [EnvironmentCredential],
+// [ClientSecretCredential], [ClientCertificateCredential] and [ClientAssertionCredential] for an application, and
+// [AzureCLICredential] and [AzureDeveloperCLICredential] for a developer's sign-in. [ChainedTokenCredential] asks several in turn.
 //
 // # Behavior
 //
 // Tokens are cached in memory, per process: a hit takes no lock and allocates nothing. A token is refreshed in the
 // background five to ten minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
 // goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or a server error
-// with Retry-After, all credentials stop asking it until the time it named, for five minutes at most. All this is shared through
+// with Retry-After, all credentials stop asking it until the time it named, for five minutes at most; a caller without a token waits
+// if the pause ends before its deadline and within two minutes, else fails at once. All this is shared through
 // a [TokenCache]: that of the process, unless a credential is given one, or has a Transport, policies or retry options of
 // its own. What names a token there is all that changes it: authority, tenant, client, what proves the identity, scopes
 // and the handling of CAE.
 //
 // A credential on its own, or one whose endpoint the host's variables announce, waits for an endpoint that is still booting
-// as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds.
+// as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds. A request that was begun
+// goes on when its callers have left, for three minutes at most: the next caller has its token.
 //
 // # Errors
 //
-// Errors are one line. [CredentialUnavailableError] lets a chain go on, [AuthenticationFailedError] ends it; both have a
-// [Reason]. They match context.Canceled and context.DeadlineExceeded only when the caller's own context has ended.
+// GetToken's errors are one line, which ends with the address of docs/troubleshooting.md's section about it. [CredentialUnavailableError] lets a
+// chain go on, [AuthenticationFailedError] ends it; both have a [Reason], which [ReasonOf] finds in any error:
+//
+//	if managedid.ReasonOf(err) == managedid.ReasonIdentityNotFound {
+//
+// They match context.Canceled and context.DeadlineExceeded only when the caller's own context has ended.
+//
+// # What a chain would do, and why
+//
+// [DefaultAzureCredential.Explain] tells what each link of the chain is set up with, without asking for a token: which variables and files,
+// which endpoint, for whom, and what is missing. Its [Report] prints as a table:
+//
+//	fmt.Print(cred.Explain(ctx, nil))
+//
+// examples/doctor is the same as a program.
 //
 // # Logging, tracing and metrics
 //
 // A Logger in the options gets few records, and none at a hit:
 //
-//   - debug "token received": credential, scope, took, tries, expires, clientID (whose token the endpoint says it is, if it does)
-//   - warn "token request failed", or "token refresh failed" where a valid token is still handed out: error, and left, for how long
-//   - warn "endpoint throttled": status, until (when it may be asked again)
-//   - info "credential chosen": chain, credential
+//   - debug "token received": credential, source, identity (who was asked for), scope, took, tries, expires, and clientID, whose token
+//     the endpoint says it is, where it does
+//   - warn "token request failed", or "token refresh failed" where a valid token is still handed out: the first six of these, reason,
+//     error, and left, for how long that token is valid
+//   - debug "try failed" (another may follow): source, endpoint, try, failure (a status, or what the connection met)
+//   - warn "endpoint throttled": the same, and until
+//   - info "credential chosen": chain, credential, source, identity
 //
 // ClientOptions.TracingProvider gets a span for each request for a token, not for hits, with those of its tries in it, and
 // [TokenCache.Stats] the numbers for metrics.
 //
-// Package managedidtest, beside this one, is an emulator to test against.
+// # Tests
+//
+// Package managedidtest, beside this one, is an emulator to test against: over sockets, and without, in fake time.
 package managedid

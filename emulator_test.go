@@ -130,7 +130,7 @@ func TestVector4And5_noIdentityIsFinalWhereOneWasAskedForAndElseUnavailable(t *t
 	require.NoError(t, err)
 	err = get(ctx0, c, vault).err
 	require.IsType(t, &AuthenticationFailedError{}, err)
-	require.Contains(t, err.Error(), `client ID "x"`)
+	require.Contains(t, err.Error(), `client ID (not an ID, so not shown)`)
 }
 
 func TestEmulator_severalIdentitiesAreAmbiguous(t *testing.T) {

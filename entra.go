@@ -56,9 +56,9 @@ func (e *entra) credential(tenant string) (*credential, error) {
 }
 
 func (e *entra) source(tenant string) *source {
-	path := "oauth2/v2.0/token"
+	path, metadata := "oauth2/v2.0/token", "v2.0/.well-known/openid-configuration"
 	if strings.EqualFold(tenant, tenantADFS) {
-		path = "oauth2/token" // "AD FS OpenID Connect/OAuth flows and application scenarios"
+		path, metadata = "oauth2/token", ".well-known/openid-configuration" // "AD FS OpenID Connect/OAuth flows and application scenarios"
 	}
 	tokenURL := e.authority.JoinPath(tenant, path).String()
 	endpoint := fmt.Sprintf("entra %s %q", e.authority.JoinPath(strings.ToLower(tenant)), strings.ToLower(e.clientID))
@@ -70,9 +70,6 @@ func (e *entra) source(tenant string) *source {
 		host:        e.authority.Host,
 		identity:    endpoint + " " + e.proof.identity,
 		endpoint:    endpoint,
-		url:         tokenURL,
-		subject:     fmt.Sprintf("application %s in tenant %s", quotable(e.clientID), tenant),
-		file:        e.proof.file,
 		retry:       entraRetry,
 		announced:   true,
 		sendsClaims: true,
@@ -80,6 +77,15 @@ func (e *entra) source(tenant string) *source {
 		scope:       entraScope,
 		request:     func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
 		explain:     func(a answer) verdict { return e.explain(a, tenant) },
+		explained: explained{
+			url:       tokenURL,
+			subject:   fmt.Sprintf("application %s in tenant %s", shownID(e.clientID), oneLine(tenant)),
+			file:      e.proof.file,
+			variables: e.variables,
+			check:     func() error { return e.check(tokenURL) },
+			probe:     e.authority.JoinPath(tenant, metadata).String(),
+			isOwn:     func(a answer) bool { return a.isMetadata || a.oauth },
+		},
 	}
 	if e.proxy != nil {
 		s.url = e.proxy.url.String()
@@ -92,6 +98,23 @@ func (e *entra) source(tenant string) *source {
 	}
 	return s
 }
+
+// check says why what proves the identity can't be used, as far as that shows without asking for a token.
+func (e *entra) check(tokenURL string) error {
+	if e.proof.file == "" {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // so that it doesn't wait for a file
+	_, err := e.proof.read(ctx, tokenURL)
+	if err == nil && e.proxy == nil && slices.Contains(e.variables, tokenFileVariable) && os.Getenv(tokenProxyVariable) != "" {
+		return errors.New(needsTokenProxy)
+	}
+	return err
+}
+
+const needsTokenProxy = "the pod has an AKS identity binding, whose assertions go to the token proxy only; " +
+	"set EnableAzureProxy in the options of a WorkloadIdentityCredential"
 
 // entraRetry follows "Microsoft Entra authentication and authorization error codes": 429, server errors and
 // temporarily_unavailable may pass, any other refusal not.
@@ -139,7 +162,11 @@ func (e *entra) request(ctx context.Context, tokenURL string, a ask) (*policy.Re
 	if claims != "" {
 		form.Set("claims", claims)
 	}
-	ctx = context.WithValue(ctx, bodySecretKey{}, func() string { return secret })
+	secrets := []string{secret}
+	if !isGUID(e.clientID) { // perhaps a secret in its place
+		secrets = append(secrets, e.clientID)
+	}
+	ctx = context.WithValue(ctx, bodySecretsKey{}, func() []string { return secrets })
 	req, err := runtime.NewRequest(ctx, http.MethodPost, tokenURL)
 	if err != nil {
 		return nil, err
@@ -154,7 +181,7 @@ func (e *entra) withNewAssertion(ctx context.Context, tokenURL string, a ask, se
 		return nil, nil
 	}
 	req, err := e.request(ctx, tokenURL, a)
-	if err != nil || bodySecret(req.Raw()) == bodySecret(sent.Raw()) {
+	if err != nil || slices.Equal(bodySecrets(req.Raw()), bodySecrets(sent.Raw())) {
 		return nil, nil // Entra's refusal says more
 	}
 	return req, nil
@@ -193,88 +220,6 @@ func withMember(object, value string, path ...string) (string, error) {
 	members[path[0]] = json.RawMessage(member)
 	b, err := json.Marshal(members)
 	return string(b), err
-}
-
-const (
-	assertionExpired   = 700024 // or not valid yet
-	certificateRefused = 700027 // not registered, expired, or not the one that the signature is of
-)
-
-// refusals are Entra's codes that mean the same for every application.
-var refusals = map[int]verdict{
-	70021:   noFederatedCredential,
-	700211:  noFederatedCredential,
-	700212:  noFederatedCredential,
-	700213:  noFederatedCredential,
-	7002121: noFederatedCredential,
-	7002137: noFederatedCredential,
-	7002138: noFederatedCredential,
-	700222:  noAssertion,
-	700229:  noAssertion,
-	700236:  noAssertion,
-	90061:   {reason: ReasonRejectedCredential, advice: "the assertion's issuer can't be reached; its discovery document and keys must be public"},
-	7000215: {reason: ReasonRejectedCredential, advice: "the client secret is wrong; it has to be the secret's value, not its ID"},
-	7000222: {reason: ReasonRejectedCredential, advice: "the client secret has expired; make a new one"},
-	50196:   {advice: "the application asks again and again; share a TokenCache between its credentials"},
-	500011:  unknownResource,
-	70011:   unknownResource,
-}
-
-var noFederatedCredential = verdict{reason: ReasonRejectedCredential,
-	advice: "no federated credential of the application has the assertion's issuer, subject and audience; add or correct one, which takes some minutes to work"}
-
-// noAssertion follows "Configure an application to trust a managed identity"; its codes are those of reports.
-var noAssertion = verdict{reason: ReasonRejectedCredential,
-	advice: "this token is not taken as an assertion; use that of a user-assigned managed identity in the application's tenant"}
-
-var unknownResource = verdict{reason: ReasonInvalidScope,
-	advice: "the resource is unknown in the tenant, or the scope is not of the form RESOURCE/.default; correct the scope"}
-
-// explain goes by the code, and where that is none of these, by OAuth's error ("Microsoft Entra authentication and
-// authorization error codes").
-func (e *entra) explain(a answer, tenant string) verdict {
-	code := append(a.codes, 0)[0]
-	switch code {
-	case assertionExpired:
-		advice := "the assertion is outside its validity"
-		if e.proof.age != nil {
-			advice += e.proof.age()
-		}
-		return verdict{reason: ReasonRejectedCredential, advice: advice}
-	case certificateRefused:
-		if e.proof.signed {
-			return verdict{reason: ReasonRejectedCredential, advice: "the certificate is not registered for the application, or has expired; " +
-				"register its public part under Certificates & secrets, or correct AZURE_CLIENT_CERTIFICATE_PATH or the certificate in the code"}
-		}
-	case 700211, 700212:
-		if e.name == nameWorkloadIdentity && e.proxy == nil && os.Getenv(tokenProxyVariable) != "" {
-			return verdict{reason: ReasonRejectedCredential, advice: "the pod has an AKS identity binding, whose assertions go to the token proxy only; " +
-				"set EnableAzureProxy in the options of a WorkloadIdentityCredential"}
-		}
-	case 700016:
-		return verdict{reason: ReasonIdentityNotFound,
-			advice: fmt.Sprintf("tenant %s has no application with client ID %q; correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options", tenant, oneLine(e.clientID))}
-	case 90002, 900023:
-		advice := "correct AZURE_TENANT_ID or the options"
-		if tenant != e.tenantID {
-			advice = "the request named it"
-		}
-		return verdict{reason: ReasonIdentityNotFound, advice: fmt.Sprintf("tenant %s doesn't exist; %s", tenant, advice)}
-	}
-	v, known := refusals[code]
-	switch {
-	case known:
-		return v
-	case a.status == http.StatusTooManyRequests:
-		return verdict{reason: ReasonThrottled, advice: "the application is throttled"}
-	case a.status >= 500, a.code == "temporarily_unavailable":
-		return verdict{reason: ReasonNotReady, advice: "not available, after all retries"}
-	case a.code == "invalid_resource", a.code == "invalid_scope":
-		return unknownResource
-	case a.code == "invalid_client":
-		return verdict{reason: ReasonRejectedCredential, advice: "what proves the application's identity was refused"}
-	}
-	return verdict{advice: "the request was refused"}
 }
 
 // keyedHash names a secret in a cache. Its key is the process's, so that nothing can be learned from the name.

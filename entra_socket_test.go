@@ -48,7 +48,7 @@ func TestVector8_EntrasRedirectsAreNotFollowed(t *testing.T) {
 		c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}})
 		err := get(ctx0, c, vault).err
 		require.IsType(t, &AuthenticationFailedError{}, err)
-		require.EqualError(t, err, "EnvironmentCredential: Entra: the request was refused ("+statusLine(status)+")")
+		requireError(t, err, "EnvironmentCredential: Entra: the request was refused ("+statusLine(status)+")")
 		require.Len(t, s.Requests(), 1)
 	}
 	require.Zero(t, onward.Load())
@@ -60,6 +60,6 @@ func TestEntra_aRefusedConnectionIsNotUnavailable(t *testing.T) {
 	options := noRetries
 	options.Transport = s.Client()
 	err := get(ctx0, newDefault(t, DefaultAzureCredentialOptions{ClientOptions: options}), vault).err
-	require.Regexp(t, `^WorkloadIdentityCredential: Entra: no token from 127\.0\.0\.1:\d+: dial: connection refused$`, err.Error())
+	require.Regexp(t, `^WorkloadIdentityCredential: Entra: no token from 127\.0\.0\.1:\d+: dial: connection refused; see https://\S+#not-ready$`, err.Error())
 	require.IsType(t, &AuthenticationFailedError{}, err, "a chain must not go on to another identity")
 }

@@ -157,7 +157,7 @@ func TestEntra_claimsAreMerged(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := requestClaims(ask{claims: row.claims, cae: row.cae})
 			if row.err != "" {
-				require.EqualError(t, err, row.err)
+				requireError(t, err, row.err)
 				return
 			}
 			require.NoError(t, err)
@@ -171,7 +171,7 @@ func TestEntra_outOfReach(t *testing.T) {
 		f := &fakeEntra{script: func(int, *http.Request) (*http.Response, error) { return nil, errRefused }}
 		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
 		err := get(ctx0, c, vault).err
-		require.EqualError(t, err, "ClientSecretCredential: Entra: no token from login.microsoftonline.com: dial: connection refused")
+		requireError(t, err, "ClientSecretCredential: Entra: no token from login.microsoftonline.com: dial: connection refused")
 		require.Equal(t, ReasonNotReady, asCredentialError(t, err))
 		require.Equal(t, 4, f.count())
 
@@ -236,7 +236,7 @@ func TestEntra_retryAfterOfAServerErrorIsHonoured(t *testing.T) {
 func TestEntra_aHugeFirstAnswerIsMalformed(t *testing.T) {
 	f := &fakeEntra{script: answerWith(200, strings.Repeat(" ", maxBody+1))}
 	err := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault).err
-	require.EqualError(t, err, "ClientSecretCredential: Entra: the answer is larger than 1 MiB")
+	requireError(t, err, "ClientSecretCredential: Entra: the answer is larger than 1 MiB")
 	require.Equal(t, ReasonMalformedAnswer, asCredentialError(t, err))
 	require.Equal(t, 1, f.count())
 }
@@ -273,7 +273,7 @@ func TestEntra_constructorsRefuseWhatCannotWork(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, err := NewClientSecretCredential(row.tenant, row.client, row.secret, nil)
-			require.EqualError(t, err, row.want)
+			requireError(t, err, row.want)
 			require.Nil(t, c)
 		})
 	}
@@ -286,7 +286,7 @@ func TestEntra_scopes(t *testing.T) {
 	c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
 	for _, scopes := range [][]string{nil, {}, {""}, {vault, ""}} {
 		_, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: scopes})
-		require.EqualError(t, err, "ClientSecretCredential: Entra: GetToken needs at least one scope, and none that is empty; one has the form https://vault.azure.net/.default")
+		requireError(t, err, "ClientSecretCredential: Entra: GetToken needs at least one scope, and none that is empty; one has the form https://vault.azure.net/.default")
 		require.Equal(t, ReasonInvalidScope, asCredentialError(t, err))
 	}
 	require.Zero(t, f.count())

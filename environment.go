@@ -78,6 +78,10 @@ func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
 		return nil, errors.New(nameEnvironment + ": " + set + " is set, but not " + strings.Join(missing, " and "))
 	}
 	o.tenantID, o.clientID = os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
+	o.variables = []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", set}
+	if secret == "" {
+		o.variables = append(o.variables, "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")
+	}
 	var c *credential
 	var err error
 	if secret != "" {

@@ -97,7 +97,7 @@ func TestEnvironment_certificateFileThatCannotBeUsed(t *testing.T) {
 				if strings.Contains(want, "password") && !strings.Contains(want, "PKCS") {
 					want += "; set AZURE_CLIENT_CERTIFICATE_PASSWORD to the one that it was exported with"
 				}
-				require.EqualError(t, r.err, "EnvironmentCredential: Entra: the certificate file "+path+", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: "+want)
+				requireError(t, r.err, "EnvironmentCredential: Entra: the certificate file "+path+", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: "+want)
 				require.Equal(t, ReasonConfiguration, asCredentialError(t, r.err))
 				require.Contains(t, []time.Duration{0, retried}, r.took)
 				if strings.Contains(want, "the password is wrong") || strings.Contains(want, "encrypted") || strings.Contains(want, "RSA") {
@@ -107,6 +107,19 @@ func TestEnvironment_certificateFileThatCannotBeUsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deployment may put the content where the path belongs.
+func TestEnvironment_whatIsNoPathIsNotShown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		key := string(fixture(t, "leaf.key"))
+		for _, content := range []string{key, strings.ReplaceAll(key, "\n", " "), secretToken, strings.Repeat("A", 500)} {
+			certificateEnvironment(t, content)
+			err := get(ctx0, newEnvironment(t, usingTransport(&fakeEntra{})), vault).err
+			require.ErrorContains(t, err, "the certificate file (not a path, so not shown), from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: ")
+			require.NotContains(t, err.Error(), content[len(content)-20:])
+		}
+	})
 }
 
 func TestEnvironment_aFileOfManyMegabytesIsNotRead(t *testing.T) {

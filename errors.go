@@ -36,8 +36,9 @@ type AuthenticationFailedError struct {
 	response func() *http.Response // makes RawResponse for each copy
 }
 
-// Error returns one line whose text is stable: identifiers and times are in fields only.
-func (e *AuthenticationFailedError) Error() string { return e.message }
+// Error returns one line whose text is stable: identifiers and times are in fields only. It ends with the address of its Reason's
+// [Reason.Help].
+func (e *AuthenticationFailedError) Error() string { return e.message + e.Reason.see() }
 
 // Unwrap returns the error of the caller's context where that has ended, else nil.
 func (e *AuthenticationFailedError) Unwrap() error { return e.cause }
@@ -62,8 +63,17 @@ func NewCredentialUnavailableError(message string) error {
 	return &CredentialUnavailableError{message: message}
 }
 
-// Error returns one line; a chain's has the lines of its links, joined by "; ".
-func (e *CredentialUnavailableError) Error() string { return e.message }
+// Error returns one line; a chain's has the lines of its links, joined by "; ". It ends with the address of its Reason's
+// [Reason.Help], where there is a Reason.
+func (e *CredentialUnavailableError) Error() string {
+	if e.Reason == "" { // a link of the user's own
+		return e.message
+	}
+	return e.message + e.Reason.see()
+}
+
+// lineOf returns an error's line as a part of another, which has the address of help itself.
+func lineOf(err error) string { return oneLine(seeHelp.ReplaceAllString(err.Error(), "")) }
 
 // NonRetriable keeps an SDK's retry policy from repeating what this package has retried already.
 func (*CredentialUnavailableError) NonRetriable() {}
@@ -84,7 +94,8 @@ func copyError(err error) error {
 	return err
 }
 
-func reasonOf(err error) Reason {
+// ReasonOf returns the Reason of an error of either type of this package, however it is wrapped, "" for any other error.
+func ReasonOf(err error) Reason {
 	if e, ok := errors.AsType[*AuthenticationFailedError](err); ok {
 		return e.Reason
 	}
@@ -103,6 +114,7 @@ type answer struct {
 	description string // in one line, without trace id and time
 	codes       []int  // Entra's
 	isToken     bool   // has a field that only token answers have
+	isMetadata  bool   // has the field of an OpenID document that names where tokens are
 }
 
 // readAnswer looks at a downloaded response. Forms seen: {"error":"…","error_description":"…"} (IMDS, Entra),
@@ -126,6 +138,7 @@ func readAnswer(resp *http.Response, secrets ...string) answer {
 		_, has := fields[name]
 		a.isToken = a.isToken || has
 	}
+	a.isMetadata = text(fields, "token_endpoint") != ""
 	a.code, a.description = text(fields, "error"), text(fields, "error_description")
 	a.oauth = a.code != ""
 	_ = json.Unmarshal(fields["error_codes"], &a.codes)
@@ -185,6 +198,16 @@ func quotable(s string, secrets ...string) string {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
+}
+
+const notAPath = "(not a path, so not shown)"
+
+// shownPath returns a path for a line, unless it is something else in its place, perhaps a key or a token.
+func shownPath(path string) string {
+	if len(path) > 400 || strings.Contains(path, "-----BEGIN") || strings.ContainsFunc(path, unicode.IsControl) || jwt.MatchString(path) {
+		return notAPath
+	}
+	return oneLine(path)
 }
 
 // transportError keeps a transport's own text out of logs and spans: net/http quotes what it could not parse.

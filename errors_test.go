@@ -30,7 +30,7 @@ type failure struct {
 
 const (
 	noIdentity = "no managed identity is assigned to this host; assign one, or name a user-assigned one"
-	noneWithID = `no identity with client ID "` + someGUID + `" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID`
+	noneWithID = `no identity with client ID ` + someGUID + ` is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID`
 	docker     = "connecting to 169.254.169.254:80: dial tcp 169.254.169.254:80: connectex: "
 	kestrel    = `{"statusCode":400,"message":"Unable to load the proper Managed Identity.","correlationId":"` + someGUID + `"}`
 )
@@ -44,8 +44,8 @@ var imdsFailures = []failure{
 		noIdentity + " (400 Bad Request, invalid_request: Identity not found)"},
 	{"vector 4: not that identity", ClientID(someGUID), 400, oauth("invalid_request", "Identity not found"), ReasonIdentityNotFound, false,
 		noneWithID + " (400 Bad Request, invalid_request: Identity not found)"},
-	{"not that object ID", ObjectID("o"), 400, oauth("invalid_request", "Identity not found"), ReasonIdentityNotFound, false,
-		strings.ReplaceAll(strings.ReplaceAll(noneWithID, someGUID, "o"), "client ID", "object ID") + " (400 Bad Request, invalid_request: Identity not found)"},
+	{"not that object ID", ObjectID(someGUID), 400, oauth("invalid_request", "Identity not found"), ReasonIdentityNotFound, false,
+		strings.ReplaceAll(noneWithID, "client ID", "object ID") + " (400 Bad Request, invalid_request: Identity not found)"},
 	{"not that identity, as 404", ClientID(someGUID), 404, oauth("invalid_request", "Identity not found"), ReasonIdentityNotFound, false,
 		noneWithID + " (404 Not Found, invalid_request: Identity not found)"},
 	{"several identities", nil, 400, oauth("invalid_request", "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"),
@@ -120,7 +120,7 @@ func explain(t *testing.T, source string, rows []failure) {
 			}
 			began := time.Now()
 			err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o, ID: row.id}), vault).err
-			require.EqualError(t, err, "ManagedIdentityCredential: "+source+": "+row.want)
+			requireError(t, err, "ManagedIdentityCredential: "+source+": "+row.want)
 			require.Equal(t, row.reason, asCredentialError(t, err))
 			notOfAContext(t, err)
 			if row.unavailable {
@@ -166,14 +166,14 @@ func TestExplain_noAnswer(t *testing.T) {
 		o.Transport = transportFunc(func(*http.Request) (*http.Response, error) { return nil, row.err })
 		blankEnvironment(t)
 		err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-		require.EqualError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: "+row.want)
+		requireError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: "+row.want)
 		require.IsType(t, &CredentialUnavailableError{}, err)
 		require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 		notOfAContext(t, err)
 
 		appServiceEnvironment(t)
 		err = get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-		require.EqualError(t, err, "ManagedIdentityCredential: App Service: no token from localhost:42356: "+row.want)
+		requireError(t, err, "ManagedIdentityCredential: App Service: no token from localhost:42356: "+row.want)
 		require.IsType(t, &AuthenticationFailedError{}, err)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, err))
 		notOfAContext(t, err)
@@ -220,7 +220,7 @@ func TestError_matchesAContextsErrorOnlyForTheCallerWhoseContextEnded(t *testing
 		deadline, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		left := get(deadline, c, vault).err
-		require.EqualError(t, left, "ManagedIdentityCredential: IMDS: no token before the caller's context ended: context deadline exceeded")
+		requireError(t, left, "ManagedIdentityCredential: IMDS: no token before the caller's context ended: context deadline exceeded")
 		require.Equal(t, context.DeadlineExceeded, errors.Unwrap(left))
 		require.Empty(t, asCredentialError(t, left))
 		cancelled, cancel := context.WithCancel(t.Context())
@@ -235,11 +235,54 @@ func TestError_matchesAContextsErrorOnlyForTheCallerWhoseContextEnded(t *testing
 func TestError_typesAreFoundThroughWrappers(t *testing.T) {
 	for _, err := range []error{errOurs, errNotHere} {
 		wrapped := fmt.Errorf("a client: %w", err)
-		require.Equal(t, reasonOf(err), asCredentialError(t, wrapped))
+		require.Equal(t, ReasonOf(err), asCredentialError(t, wrapped))
 		require.NotSame(t, err, copyError(err))
 		require.Equal(t, err.Error(), copyError(err).Error())
 	}
 	require.Equal(t, errHard, copyError(errHard))
-	require.EqualError(t, errNotHere, "not here")
-	require.Empty(t, reasonOf(errHard))
+	requireError(t, errNotHere, "not here")
+	require.Empty(t, ReasonOf(errHard))
+}
+
+func TestErrors_ofACallerWhoLeavesSayWhatWentWrong(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		want   Reason
+		line   string
+	}{{503, ReasonNotReady, "503 Service Unavailable"}, {429, ReasonThrottled, "429 Too Many Requests"}} {
+		bubble(t, func(t *testing.T) {
+			f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) {
+				return respond(r, row.status, "", "Retry-After", "30"), nil
+			}}
+			c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: noRetries})
+			ctx, cancel := context.WithCancel(ctx0)
+			time.AfterFunc(5*time.Second, cancel)
+			go func() { _ = get(ctx0, c, vault) }()
+			time.Sleep(time.Second)
+			err := get(ctx, c, "https://storage.azure.com/.default").err
+			require.ErrorIs(t, err, context.Canceled)
+			requireError(t, err, "ClientSecretCredential: Entra: no token before the caller's context ended (the endpoint's last failure: "+row.line+"): context canceled")
+			require.Equal(t, row.want, ReasonOf(err))
+			failed, _ := errors.AsType[*AuthenticationFailedError](err)
+			require.Equal(t, row.status == 429, time.Until(failed.RetryAfter) == 25*time.Second, failed.RetryAfter)
+			err = get(ctx, c, "https://graph.microsoft.com/.default").err
+			requireError(t, err, "ClientSecretCredential: Entra: no token before the caller's context ended: context canceled")
+			require.Empty(t, ReasonOf(err), "nothing was sent for it")
+			time.Sleep(flightLimit)
+		})
+	}
+}
+
+func TestReasonOf(t *testing.T) {
+	require.Equal(t, ReasonThrottled, ReasonOf(fmt.Errorf("outer: %w", &AuthenticationFailedError{Reason: ReasonThrottled})))
+	require.Equal(t, ReasonAbsent, ReasonOf(&CredentialUnavailableError{Reason: ReasonAbsent}))
+	require.Empty(t, ReasonOf(errors.New("another")))
+	require.Empty(t, ReasonOf(nil))
+}
+
+// A line has one address, whatever it is made of.
+func TestLineOf_takesAddressesAway(t *testing.T) {
+	ours := &AuthenticationFailedError{Reason: ReasonNotReady, message: "x"}
+	require.Equal(t, "x", lineOf(ours))
+	require.Equal(t, "a: x and x", lineOf(fmt.Errorf("a: %w and %v", ours, ours)))
 }

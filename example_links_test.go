@@ -42,7 +42,7 @@ func ExampleNewAzureCLICredential() {
 	}
 	_, err = cred.GetToken(context.Background(), vault)
 	fmt.Println(err)
-	// Output: AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH
+	// Output: AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH; see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#absent
 }
 
 // A developer's sign-in with "azd auth login", on a machine without azd.
@@ -55,7 +55,7 @@ func ExampleNewAzureDeveloperCLICredential() {
 	}
 	_, err = cred.GetToken(context.Background(), vault)
 	fmt.Println(err)
-	// Output: AzureDeveloperCLICredential: azd: the program azd is not on the PATH; install it, or correct the PATH
+	// Output: AzureDeveloperCLICredential: azd: the program azd is not on the PATH; install it, or correct the PATH; see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#absent
 }
 
 // buildAgent is a credential of one's own, for a place that this package doesn't know.

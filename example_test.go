@@ -52,14 +52,16 @@ func ExampleDefaultAzureCredential_Explain() {
 	// Output:
 	// DefaultAzureCredential
 	// 1. EnvironmentCredential        configured by half
-	//    set       AZURE_CLIENT_SECRET
 	//    problem   AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another
+	//    set       AZURE_CLIENT_SECRET
 	// 2. WorkloadIdentityCredential   not configured
-	//    problem   AZURE_FEDERATED_TOKEN_FILE is not set
+	//    because   AZURE_FEDERATED_TOKEN_FILE is not set
 	// 3. ManagedIdentityCredential    configured
 	//    source    App Service http://127.0.0.1:41741/msi/token
+	//    because   IDENTITY_ENDPOINT and IDENTITY_HEADER are set
 	//    identity  the host's default identity
-	//    set       IDENTITY_ENDPOINT=http://127.0.0.1:41741/msi/token IDENTITY_HEADER
+	//    set       IDENTITY_ENDPOINT=http://127.0.0.1:41741/msi/token
+	//    set       IDENTITY_HEADER
 }
 
 // A user-assigned identity, named by its client ID, which the host doesn't have.
@@ -76,7 +78,7 @@ func ExampleNewManagedIdentityCredential() {
 	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonIdentityNotFound {
 		fmt.Println(e)
 	}
-	// Output: ManagedIdentityCredential: IMDS: no identity with client ID "7cf2bd0d-0000-4000-8000-000000000001" is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found)
+	// Output: ManagedIdentityCredential: IMDS: no identity with client ID 7cf2bd0d-0000-4000-8000-000000000001 is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found); see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#identity-not-found
 }
 
 // A pod of AKS with an identity binding, here beside an emulator of its cluster.
@@ -201,7 +203,7 @@ func ExampleNewClientSecretCredential() {
 	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonRejectedCredential {
 		fmt.Println(e)
 	}
-	// Output: ClientSecretCredential: Entra: the client secret is wrong; it has to be the secret's value, not its ID (401 Unauthorized, invalid_client: AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '58aa5369-580c-5cf8-8a88-98faaaf5b3d2'.)
+	// Output: ClientSecretCredential: Entra: the client secret is wrong; it has to be the secret's value, not its ID (401 Unauthorized, invalid_client: AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '58aa5369-580c-5cf8-8a88-98faaaf5b3d2'.); see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#rejected-credential
 }
 
 // A cache of one's own, whose tokens are refreshed so early that they outlive an outage of half an hour.

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -42,50 +41,47 @@ type LinkReport struct {
 	Credential string    `json:"credential"`         // the link's type
 	State      LinkState `json:"state"`              // how far it is set up
 	Source     string    `json:"source,omitempty"`   // where it asks: "IMDS", "Entra", …
-	Endpoint   string    `json:"endpoint,omitempty"` // its URL, or the program's path
+	Endpoint   string    `json:"endpoint,omitempty"` // its URL without a query, or the program's path
+	Evidence   string    `json:"evidence,omitempty"` // what shows that a managed identity has this source
 	Identity   string    `json:"identity,omitempty"` // who is asked for
-	// Variables are the environment variables for it that are set: NAME=value, or NAME alone where the value is secret.
+	File       string    `json:"file,omitempty"`     // with the assertion or the certificate
+	// Variables are the environment variables that the link goes by, where it is set up, else all that could do so, as far as they are
+	// set now: NAME=value, or NAME alone where the value is secret, or not what it should be.
 	Variables []string `json:"variables,omitempty"`
 	// Problem is what is missing or wrong.
 	Problem string `json:"problem,omitempty"`
+	// ThrottledUntil is when the endpoint may be asked again, where it asked for a pause.
+	ThrottledUntil time.Time `json:"throttledUntil,omitzero"`
 	// Probe is what came of asking the endpoint whether it is there. Nil: it wasn't asked.
 	Probe *ProbeReport `json:"probe,omitempty"`
 }
 
-// ProbeReport is what came of a request to a link's endpoint that asks for no token.
-type ProbeReport struct {
-	// Present tells whether the endpoint answered, and as what it is taken for.
-	Present bool `json:"present"`
-	// Answer says it in words.
-	Answer string `json:"answer"`
-	// Took is how long that took, in nanoseconds in JSON.
-	Took time.Duration `json:"took"`
-}
-
 // ExplainOptions are the options of Explain.
 type ExplainOptions struct {
-	// Probe asks each endpoint whether it is there. Zero means that nothing is sent.
+	// Probe asks each endpoint whether it is there, for three seconds at most. Zero means that nothing is sent.
+	// What policies in ClientOptions would add to a request is not in these.
 	Probe bool
 }
 
-// probeLimit is for one endpoint.
-const probeLimit = 3 * time.Second
-
-// Explain tells what each link of the default chain is set up with. It never asks for a token. Pass nil for defaults.
+// Explain tells what each link of the default chain is set up with, and whether its files can be used. It never asks for a token. Pass
+// nil for defaults.
 func (c *DefaultAzureCredential) Explain(ctx context.Context, options *ExplainOptions) Report {
 	r := c.chain.Explain(ctx, options)
-	r.Selected = os.Getenv(selectorVariable)
+	r.Selected = c.selected
 	return r
 }
 
-// Explain tells what each link of the chain is set up with. It never asks for a token. Pass nil for defaults.
+// Explain tells what each link of the chain is set up with, and whether its files can be used. It never asks for a token. Pass nil for
+// defaults.
 func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOptions) Report {
 	r := Report{Credential: c.name}
 	for i := range c.links {
 		l := &c.links[i]
-		if inner, ok := l.TokenCredential.(interface {
-			Explain(context.Context, *ExplainOptions) Report
-		}); ok {
+		switch inner := l.TokenCredential.(type) {
+		case *ChainedTokenCredential:
+			r.Links = append(r.Links, inner.Explain(ctx, options).Links...)
+			continue
+		case *DefaultAzureCredential:
 			r.Links = append(r.Links, inner.Explain(ctx, options).Links...)
 			continue
 		}
@@ -93,7 +89,7 @@ func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOp
 		if c.winner.Load() == l {
 			report.State = LinkInUse
 		}
-		if options != nil && options.Probe && l.own != nil && report.State != LinkNotConfigured {
+		if options != nil && options.Probe && l.own != nil && l.own.run == nil {
 			report.Probe = l.own.probe(ctx)
 		}
 		r.Links = append(r.Links, report)
@@ -107,84 +103,111 @@ func (l *link) explain() LinkReport {
 		if _, unavailable := errors.AsType[*CredentialUnavailableError](failing.err); unavailable {
 			r.State = LinkNotConfigured
 		}
-		r.Credential, r.Problem, _ = strings.Cut(failing.err.Error(), ": ")
-		r.Variables = variablesOf(r.Credential)
+		r.Credential, r.Problem, _ = strings.Cut(lineOf(failing.err), ": ")
+		r.Variables = setOf(linkVariables[r.Credential])
 		return r
 	}
 	if l.own == nil {
 		return LinkReport{Credential: fmt.Sprintf("%T", l.TokenCredential), State: LinkConfigured}
 	}
-	s := l.own.source
-	r := LinkReport{Credential: l.own.name, State: LinkConfigured, Source: s.name, Endpoint: s.url, Identity: s.subject, Variables: variablesOf(l.own.name)}
-	if l.own.run != nil {
+	return l.own.explain()
+}
+
+func (c *credential) explain() LinkReport {
+	s := c.source
+	r := LinkReport{Credential: c.name, State: LinkConfigured, Source: s.name, Endpoint: shownURL(s.url), Evidence: s.evidence,
+		Identity: s.subject, File: s.file, Variables: setOf(s.variables)}
+	if c.run != nil {
 		path, err := exec.LookPath(s.name)
-		if r.Endpoint = path; err != nil {
+		if err == nil {
+			r.Endpoint = shownPath(path)
+		} else {
 			r.State, r.Problem = LinkNotConfigured, "the program "+s.name+" is not on the PATH; install it, or correct the PATH"
 		}
 	}
-	if s.file != "" {
-		if _, err := os.Stat(s.file); err != nil {
-			r.Problem = "the file " + s.file + " is not there as this program sees it"
+	if s.check != nil {
+		if err := s.check(); err != nil {
+			r.State, r.Problem = LinkIncomplete, oneLine(err.Error())
 		}
+	}
+	c.endpoint.mu.Lock()
+	defer c.endpoint.mu.Unlock()
+	if opens := c.endpoint.gate.opens; opens.After(time.Now()) {
+		r.ThrottledUntil = opens.Round(0).UTC()
 	}
 	return r
 }
 
-// linkVariables are the variables that a link uses. Those in hiddenVariables are shown without their values.
+// linkVariables are the variables that a link may go by.
 var linkVariables = map[string][]string{
 	nameEnvironment: {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-		"AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
-	nameWorkloadIdentity: {"AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
+		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
+	nameWorkloadIdentity: {tokenFileVariable, "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
 	nameManagedIdentity: {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", thumbprintVariable, "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
 		"AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_CLIENT_ID", "DEFAULT_IDENTITY_CLIENT_ID"},
 }
 
-var hiddenVariables = []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET"}
-
-func variablesOf(credential string) (set []string) {
-	for _, name := range linkVariables[credential] {
+// setOf returns those of the variables that are set.
+func setOf(variables []string) (set []string) {
+	for _, name := range variables {
 		value := os.Getenv(name)
-		switch {
-		case value == "":
-		case slices.Contains(hiddenVariables, name), strings.Contains(value, "@"): // a URL with a password
+		if shown := shownValue(name, value); shown != "" {
+			set = append(set, name+"="+shown)
+		} else if value != "" {
 			set = append(set, name)
-		default:
-			set = append(set, name+"="+quotable(value))
 		}
 	}
 	return set
 }
 
-// probe sends the endpoint a request that it gives nobody a token for: at IMDS the token's without the header Metadata, elsewhere the
-// host's root.
-func (c *credential) probe(ctx context.Context) *ProbeReport {
-	u, err := url.Parse(c.source.url)
-	if err != nil || u.Host == "" {
-		return nil
-	}
-	if c.source.recognise == nil {
-		u = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
-	}
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil
-	}
-	start := time.Now()
-	resp, err := c.transport.Do(req)
-	p := &ProbeReport{Took: time.Since(start)}
-	switch {
-	case ctx.Err() != nil:
-		p.Answer = "no answer within " + probeLimit.String()
-	case err != nil:
-		p.Answer = transportCause(err)
-	case c.source.recognise != nil && !c.source.recognise(readAnswer(resp)):
-		p.Answer = "something else answers: " + statusLine(resp.StatusCode)
+// shownValue returns "" where a value is secret, or isn't what the variable is for, so that it may be.
+func shownValue(name, value string) string {
+	is := true
+	switch name {
+	case "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET", tokenProxyCAData:
+		is = false
+	case "AZURE_CLIENT_ID", "DEFAULT_IDENTITY_CLIENT_ID":
+		is = isGUID(value)
+	case "AZURE_TENANT_ID", tokenProxySNI:
+		is = validTenant(value) && !jwt.MatchString(value)
+	case "AZURE_REGIONAL_AUTHORITY_NAME":
+		is = isRegion(value)
+	case "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN":
+		_, err := strconv.ParseBool(value)
+		is = err == nil
+	case thumbprintVariable:
+		_, err := parsePin(value)
+		is = err == nil
+	case tokenFileVariable, "AZURE_CLIENT_CERTIFICATE_PATH", tokenProxyCAFile:
+		is = value != "" && shownPath(value) != notAPath
 	default:
-		p.Present, p.Answer = true, "answers: "+statusLine(resp.StatusCode)
+		return shownURL(value)
 	}
-	return p
+	if !is {
+		return ""
+	}
+	return oneLine(value)
+}
+
+// shownURL returns a URL without what may be a key in it, "" where there is more that may be.
+func shownURL(value string) string {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return ""
+	}
+	shown := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+	if shown != value {
+		shown += "?…"
+	}
+	return oneLine(shown)
+}
+
+// shownID returns an ID of an identity, unless it is something else in its place, perhaps a secret.
+func shownID(id string) string {
+	if isGUID(id) || strings.HasPrefix(strings.ToLower(id), "/subscriptions/") {
+		return oneLine(id)
+	}
+	return "(not an ID, so not shown)"
 }
 
 // String is a table, with a line for each link and lines below it for what is known of it.
@@ -192,25 +215,39 @@ func (r Report) String() string {
 	var b strings.Builder
 	b.WriteString(r.Credential)
 	if r.Selected != "" {
-		b.WriteString(", " + selectorVariable + "=" + quotable(r.Selected))
+		b.WriteString(", " + selectorVariable + "=" + r.Selected)
 	}
 	b.WriteByte('\n')
 	for i, l := range r.Links {
-		fmt.Fprintf(&b, "%d. %-28s %s\n", i+1, l.Credential, l.State)
-		for _, row := range [][2]string{{"source", strings.TrimSpace(l.Source + " " + l.Endpoint)}, {"identity", l.Identity},
-			{"set", strings.Join(l.Variables, " ")}, {"problem", l.Problem}, {"probe", l.Probe.String()}} {
-			if row[1] != "" {
-				fmt.Fprintf(&b, "   %-9s %s\n", row[0], row[1])
-			}
-		}
+		fmt.Fprintf(&b, "%d. %s", i+1, l)
 	}
 	return b.String()
 }
 
-// String is one line; "" for nil.
-func (p *ProbeReport) String() string {
-	if p == nil {
-		return ""
+// String is a line for the link, and lines below it for what is known of it.
+func (l LinkReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-28s %s\n", l.Credential, l.State)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "   %-9s %s\n", name, value)
+		}
 	}
-	return fmt.Sprintf("%s, after %v", p.Answer, p.Took.Round(time.Millisecond/10))
+	row("source", strings.TrimSpace(l.Source+" "+l.Endpoint))
+	row("because", l.Evidence)
+	problem := "problem"
+	if l.State == LinkNotConfigured {
+		problem = "because"
+	}
+	row(problem, l.Problem)
+	row("identity", l.Identity)
+	row("file", l.File)
+	for _, v := range l.Variables {
+		row("set", v)
+	}
+	if !l.ThrottledUntil.IsZero() {
+		row("throttled", "until "+l.ThrottledUntil.Format(time.RFC3339))
+	}
+	row("probe", l.Probe.String())
+	return b.String()
 }

@@ -116,7 +116,7 @@ func asCredentialError(t testing.TB, err error) Reason {
 	require.NotContains(t, err.Error(), secretToken)
 	var final interface{ NonRetriable() }
 	require.ErrorAs(t, err, &final)
-	return reasonOf(err)
+	return ReasonOf(err)
 }
 
 func notOfAContext(t testing.TB, err error) {

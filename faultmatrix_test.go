@@ -99,7 +99,7 @@ func outcomeOf(err error) string {
 	if err == nil {
 		return "token"
 	}
-	kind, reason := "failed", reasonOf(err)
+	kind, reason := "failed", ReasonOf(err)
 	if _, ok := errors.AsType[*CredentialUnavailableError](err); ok {
 		kind = "unavailable"
 	}

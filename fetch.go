@@ -18,10 +18,10 @@ type source struct {
 	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
 	identity, endpoint string
 	limits             limits
-	url, subject, file string              // for Explain: where it asks, for whom, and with what file; may be empty
-	retry              policy.RetryOptions // defaults for the fields that the user left zero
-	announced          bool                // by the host's variables or the caller: it is there, or will be
-	client             *http.Client        // where the user gave none
+	explained
+	retry     policy.RetryOptions // defaults for the fields that the user left zero
+	announced bool                // by the host's variables or the caller: it is there, or will be
+	client    *http.Client        // where the user gave none
 	// transport replaces the user's transport (nil: none) where the endpoint needs one of its own. Nil: it needs none.
 	transport func(policy.Transporter) (policy.Transporter, error)
 	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
@@ -39,6 +39,18 @@ type source struct {
 	recognise func(answer) bool
 	// explain says what a failure means, and what to do about it.
 	explain func(answer) verdict
+}
+
+// explained is what only Explain and logs need of a source. Each may be empty.
+type explained struct {
+	url       string            // where it asks
+	evidence  string            // what shows that it is this source
+	subject   string            // whom it asks for
+	file      string            // with what it asks
+	variables []string          // that it goes by
+	check     func() error      // whether the file can be used
+	probe     string            // asks for no token, and gets a 2xx where all is well; "": url, which gets another
+	isOwn     func(answer) bool // tells the endpoint's own answer to a probe; nil: it can't be told
 }
 
 // ask is what a token is asked for.
@@ -178,7 +190,7 @@ func (c *credential) unanswered(ctx context.Context, err error, secrets ...strin
 	defer c.endpoint.mu.Unlock()
 	if ctx.Err() != nil {
 		if cause = "no token within " + flightLimit.String(); c.endpoint.failure != "" {
-			cause += ", the endpoint's last failure: " + c.endpoint.failure
+			cause += " (the endpoint's last failure: " + c.endpoint.failure + ")"
 		}
 	}
 	if !proven {
@@ -188,8 +200,8 @@ func (c *credential) unanswered(ctx context.Context, err error, secrets ...strin
 		return &AuthenticationFailedError{Reason: v.reason, message: c.who + ": " + v.advice}
 	}
 	e := c.notReady(cause)
-	if ctx.Err() != nil && c.endpoint.failure == statusLine(http.StatusTooManyRequests) {
-		e.Reason = ReasonThrottled
+	if ctx.Err() != nil {
+		c.endpoint.blame(e)
 	}
 	return e
 }

@@ -100,12 +100,23 @@ func (e *entry) fly(ctx context.Context, f *flight) {
 	var fetched token
 	end := func(error) {}
 	err := error(&AuthenticationFailedError{Reason: ReasonNotReady, message: "managedid: the transport or the callback ended the goroutine of a request"})
-	stop := context.AfterFunc(ctx, func() { e.land(f, token{}, f.order.overdue(ctx)) })
+	land := func(t token, failure error) (report func()) {
+		now, old := time.Now(), e.current.Load()
+		if old != nil && !f.order.takes(old, now) {
+			old = nil // which helps nobody who wants this one
+		}
+		landed := e.land(f, t, failure)
+		return func() {
+			if landed {
+				f.order.report(ctx, t, failure, now.Sub(f.began), old.left(now))
+			}
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { land(token{}, f.order.overdue(ctx))() })
 	defer func() {
-		left := e.current.Load().left(time.Now())
-		e.land(f, fetched, err)
+		report := land(fetched, err)
 		end(err)
-		f.order.report(ctx, fetched, err, time.Since(f.began), left)
+		report()
 		stop()
 		f.cancel()
 	}()
@@ -114,12 +125,13 @@ func (e *entry) fly(ctx context.Context, f *flight) {
 	fetched, err = f.order.fetch(traced, f.challenged)
 }
 
-func (e *entry) land(f *flight, fetched token, err error) {
+// land publishes what came of a flight, unless it has done so before.
+func (e *entry) land(f *flight, fetched token, err error) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {
 	case <-f.done:
-		return
+		return false
 	default:
 	}
 	if err == nil || f.next == nil && !f.abandoned {
@@ -143,13 +155,14 @@ func (e *entry) land(f *flight, fetched token, err error) {
 			e.current.Store(old.paused(now))
 		}
 	}
-	if newer := old != nil && old.flight > f.number; f.err != nil && reasonOf(err).final() && !newer {
+	if newer := old != nil && old.flight > f.number; f.err != nil && ReasonOf(err).final() && !newer {
 		e.refuse(now, f.order.claims, err)
 	}
 	if e.underway[f.order.claims] == f {
 		delete(e.underway, f.order.claims)
 	}
 	close(f.done)
+	return true
 }
 
 // refuse remembers a definite refusal. The caller holds mu.

@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/managedidtest"
 )
@@ -44,6 +46,14 @@ func respond(r *http.Request, status int, body string, header ...string) *http.R
 
 func tokenBody(resource string, expires time.Time) string {
 	return fmt.Sprintf(`{"access_token":%q,"expires_on":"%d","resource":%q,"token_type":"Bearer"}`, secretToken, expires.Unix(), resource)
+}
+
+// requireError compares an error's line, which ends with the address of its reason's help where it is one of the two types.
+func requireError(t require.TestingT, err error, line string, of ...any) {
+	if _, failed := errors.AsType[*AuthenticationFailedError](err); failed || ReasonOf(err) != "" {
+		line += "; see " + ReasonOf(err).Help()
+	}
+	require.EqualError(t, err, line, of...)
 }
 
 // blankEnvironment hides whatever identity the machine of the tests has.

@@ -175,7 +175,7 @@ func TestHosts_refuseAnIDOrAnEndpointThatCannotWork(t *testing.T) {
 			row.environment(t)
 			setenv(t, strings.Fields(row.variable)...)
 			c, err := NewManagedIdentityCredential(&row.options)
-			require.EqualError(t, err, "ManagedIdentityCredential: "+row.want)
+			requireError(t, err, "ManagedIdentityCredential: "+row.want)
 			require.Nil(t, c)
 		})
 	}
@@ -207,7 +207,7 @@ func TestHosts_readTheirVariablesForEachRequestTogether(t *testing.T) {
 				setenv(t, variable)
 				if row.secret == "Secret" || variable == "MSI_ENDPOINT=" {
 					err := get(t.Context(), c, "https://"+want).err
-					require.EqualError(t, err, "ManagedIdentityCredential: "+row.name+": "+want)
+					requireError(t, err, "ManagedIdentityCredential: "+row.name+": "+want)
 					require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 				}
 				setenv(t, "MSI_ENDPOINT=http://localhost:2/other", "MSI_SECRET=rotated")

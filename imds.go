@@ -56,6 +56,7 @@ func imdsSource(id ManagedIDKind) (*source, error) {
 			return req, err
 		},
 		recognise: isIMDS,
+		explained: explained{isOwn: isIMDS, variables: []string{variable}},
 		explain:   func(a answer) verdict { return explainIMDS(a, id) },
 	}, nil
 }

@@ -304,7 +304,7 @@ func TestErrors_quoteNothingOfAnotherCallersRequest(t *testing.T) {
 		asCredentialError(t, get(ctx0, c, "https://typo").err)
 		ctx, cancel := context.WithTimeout(ctx0, time.Second)
 		defer cancel()
-		require.EqualError(t, get(ctx, c, vault).err,
+		requireError(t, get(ctx, c, vault).err,
 			"ManagedIdentityCredential: IMDS: no token before the caller's context ended: context deadline exceeded")
 	})
 }

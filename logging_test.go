@@ -47,24 +47,101 @@ func TestLogger_records(t *testing.T) {
 		o.ID = nil
 		system, err := NewManagedIdentityCredential(&o)
 		require.NoError(t, err)
-		const who = ` credential="ManagedIdentityCredential: IMDS" `
-		const request = who + `scope=` + vault + ` took=0s tries=1 `
+		const assigned, host = ` credential=ManagedIdentityCredential source=IMDS identity="client ID ` + someGUID + `" `,
+			` credential=ManagedIdentityCredential source=IMDS identity="the host's default identity" `
+		const request = `scope=` + vault + ` took=0s tries=1 `
 		for range 3 { // hits say nothing
 			require.NoError(t, get(ctx0, c, vault).err)
 		}
-		said(`level=DEBUG msg="token received"` + request + `expires=2000-01-01T01:00:00.000Z clientID=` + someGUID)
+		said(`level=DEBUG msg="token received"` + assigned + request + `expires=2000-01-01T01:00:00.000Z clientID=` + someGUID)
 		named = someSecret
 		require.NoError(t, get(ctx0, system, vault).err)
-		said(`level=DEBUG msg="token received"` + request + `expires=2000-01-01T01:00:01.000Z clientID=""`)
+		said(`level=DEBUG msg="token received"` + host + request + `expires=2000-01-01T01:00:01.000Z`)
 		time.Sleep(56*time.Minute - 2*time.Second)
 		status = 400
 		require.NoError(t, get(ctx0, c, vault).err)
-		said(`level=WARN msg="token refresh failed"` + request + `error="ManagedIdentityCredential: IMDS: ` + strings.ReplaceAll(noneWithID, `"`, `\"`) +
-			` (400 Bad Request, invalid_request: Identity not found)" left=4m0s`)
+		said(`level=WARN msg="token refresh failed"` + assigned + request + `reason="identity not found" error="ManagedIdentityCredential: IMDS: ` +
+			strings.ReplaceAll(noneWithID, `"`, `\"`) + ` (400 Bad Request, invalid_request: Identity not found); see ` + ReasonIdentityNotFound.Help() + `" left=4m0s`)
 		status = 429
 		require.Error(t, get(ctx0, c, "https://storage.azure.com/.default").err)
-		said(`level=WARN msg="endpoint throttled"`+who+`status=429 until=2000-01-01T00:56:06.000Z`,
-			`level=WARN msg="token request failed"`+strings.ReplaceAll(request, vault, "https://storage.azure.com/.default")+
-				`error="ManagedIdentityCredential: IMDS: the endpoint is throttling this host (429 Too Many Requests)"`)
+		said(`level=WARN msg="endpoint throttled" source=IMDS endpoint=169.254.169.254 try=1 failure="429 Too Many Requests" until=2000-01-01T00:56:06.000Z`,
+			`level=WARN msg="token request failed"`+assigned+strings.ReplaceAll(request, vault, "https://storage.azure.com/.default")+
+				`reason=throttled error="ManagedIdentityCredential: IMDS: the endpoint is throttling this host (429 Too Many Requests); see `+ReasonThrottled.Help()+`"`)
+	})
+}
+
+// levels are the records of a logger, as they come.
+func levels(handled chan<- string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(recordWriter(handled), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type recordWriter chan<- string
+
+func (w recordWriter) Write(p []byte) (int, error) { w <- string(p); return len(p), nil }
+
+func TestLogger_aTransportThatHangsIsInARecordAtTheFlightsLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		hang, records := make(chan struct{}), make(chan string, 9)
+		f := &fakeEntra{script: func(int, *http.Request) (*http.Response, error) { <-hang; return nil, errRefused }}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: noRetries, Logger: levels(records)})
+		r := get(ctx0, c, vault)
+		require.Equal(t, flightLimit, r.took)
+		synctest.Wait()
+		require.Contains(t, <-records, `msg="token request failed" credential=ClientSecretCredential source=Entra identity="application `+someClient+` in tenant `+someTenant+`"`)
+		close(hang)
+		synctest.Wait()
+		require.Empty(t, records, "one record for one request")
+	})
+}
+
+// Where a challenge was met, the token that is there helps nobody.
+func TestLogger_aRefusedChallengeIsNoRefresh(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		records, f := make(chan string, 9), &fakeEntra{}
+		f.script = func(n int, r *http.Request) (*http.Response, error) {
+			if n == 0 {
+				return nil, nil
+			}
+			return respond(r, 400, `{"error":"made_up"}`), nil
+		}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: noRetries, Logger: levels(records)})
+		require.NoError(t, get(ctx0, c, vault).err)
+		require.Contains(t, <-records, "token received")
+		require.Error(t, getWithClaims(c, claimsA).err)
+		require.Contains(t, <-records, "token request failed")
+	})
+}
+
+// While a caller waits, the log says for what.
+func TestLogger_eachTryThatFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		records := make(chan string, 9)
+		f := &fakeEntra{script: func(n int, r *http.Request) (*http.Response, error) {
+			return []*http.Response{nil, respond(r, 503, ""), nil}[n], []error{errRefused, nil, nil}[n]
+		}}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{Logger: levels(records)})
+		require.NoError(t, get(ctx0, c, vault).err)
+		synctest.Wait()
+		for _, want := range []string{`level=DEBUG msg="try failed" source=Entra endpoint=login.microsoftonline.com try=1 failure="dial: connection refused"`,
+			`level=DEBUG msg="try failed" source=Entra endpoint=login.microsoftonline.com try=2 failure="503 Service Unavailable"`,
+			`level=DEBUG msg="token received" credential=ClientSecretCredential source=Entra identity="application ` + someClient + " in tenant " + someTenant + `" scope=` + vault} {
+			require.Contains(t, <-records, want)
+		}
+		require.Empty(t, records)
+	})
+}
+
+// An answer that comes when nobody waits for it closes the gate all the same.
+func TestLogger_aPauseThatIsAskedForTooLate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		records := make(chan string, 9)
+		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) {
+			time.Sleep(flightLimit + time.Second)
+			return respond(r, 429, "", "Retry-After", "60"), nil
+		}}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: noRetries, Logger: levels(records)})
+		require.Error(t, get(ctx0, c, vault).err)
+		require.Contains(t, <-records, "token request failed")
+		require.Contains(t, <-records, "endpoint throttled")
 	})
 }

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	goruntime "runtime"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -134,9 +131,9 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if o.ID != nil && strings.TrimSpace(o.ID.String()) == "" {
 		return nil, fmt.Errorf("the %s of the identity is empty; correct it in the options or AZURE_CLIENT_ID", o.ID.idKind())
 	}
-	kind := o.Source
+	kind, evidence := o.Source, "the Source in the options"
 	if kind == "" {
-		kind = detectSource()
+		kind, evidence = detectSource()
 	}
 	var s *source
 	var err error
@@ -164,9 +161,9 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if s.confirm == nil {
 		s.confirm = func(body []byte) error { return confirmClientID(body, o.ID) }
 	}
-	s.url, s.subject = s.endpoint, "the host's default identity"
+	s.url, s.evidence, s.subject = s.endpoint, evidence, cmp.Or(s.subject, "the host's default identity")
 	if o.ID != nil {
-		s.subject = o.ID.idKind().String() + " " + quotable(o.ID.String())
+		s.subject = o.ID.idKind().String() + " " + shownID(o.ID.String())
 	}
 	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
@@ -197,8 +194,8 @@ func confirmClientID(body []byte, id ManagedIDKind) error {
 	} else if _, others := echoed(body, id, "client_id"); !others {
 		return nil
 	}
-	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the answer is for another identity than the one with %s %q, so its token was discarded; "+
-		"see what answers at the endpoint", id.idKind(), oneLine(id.String()))}
+	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the answer is for another identity than the one with %s %s, so its token was discarded; "+
+		"see what answers at the endpoint", id.idKind(), shownID(id.String()))}
 }
 
 // identityName is a part of an identity's name in a cache. GUIDs and resource IDs have no case.
@@ -207,43 +204,6 @@ func identityName(id ManagedIDKind) string {
 		return "the host's default"
 	}
 	return id.idKind().String() + " " + strings.ToLower(id.String())
-}
-
-// detectSource looks at the variables that hosts set, in the order that Microsoft's libraries have agreed on.
-// An empty variable counts as unset.
-func detectSource() Source {
-	has := func(name string) bool { return os.Getenv(name) != "" }
-	switch endpoint, header := has("IDENTITY_ENDPOINT"), has("IDENTITY_HEADER"); {
-	case endpoint && header && has("IDENTITY_SERVER_THUMBPRINT"):
-		return SourceServiceFabric
-	case endpoint && header:
-		return SourceAppService
-	case has("MSI_ENDPOINT") && has("MSI_SECRET"):
-		return SourceAzureML
-	case has("MSI_ENDPOINT"):
-		return SourceCloudShell
-	case endpoint && has("IMDS_ENDPOINT"), isFile(arcAgent(goruntime.GOOS)):
-		return SourceAzureArc
-	}
-	return SourceIMDS
-}
-
-// arcAgent is the path of the Azure Connected Machine agent's metadata service, "" where there is none.
-func arcAgent(goos string) string {
-	switch goos {
-	case "linux":
-		return "/opt/azcmagent/bin/himds"
-	case "windows":
-		if dir := os.Getenv("ProgramFiles"); dir != "" {
-			return filepath.Join(dir, "AzureConnectedMachineAgent", "himds.exe")
-		}
-	}
-	return ""
-}
-
-func isFile(path string) bool {
-	_, err := os.Stat(path)
-	return path != "" && err == nil
 }
 
 // defaultSuffix makes a resource the scope of all its permissions.
@@ -294,6 +254,6 @@ func missingIdentity(id ManagedIDKind) string {
 	if id == nil {
 		return "no managed identity is assigned to this host; assign one, or name a user-assigned one"
 	}
-	return fmt.Sprintf("no identity with %s %q is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID",
-		id.idKind(), oneLine(id.String()))
+	return fmt.Sprintf("no identity with %s %s is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID",
+		id.idKind(), shownID(id.String()))
 }

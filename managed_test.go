@@ -66,7 +66,8 @@ func TestDetection_inTheOrderOfMicrosoftsLibraries(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
 			setenv(t, row.variables...)
-			require.Equal(t, row.want, detectSource())
+			detected, _ := detectSource()
+			require.Equal(t, row.want, detected)
 			c, err := NewManagedIdentityCredential(nil)
 			require.NoError(t, err)
 			require.Equal(t, string(row.want), c.source.name)
@@ -118,7 +119,7 @@ func TestNewManagedIdentityCredential_refuses(t *testing.T) {
 				setenv(t, row.variable)
 			}
 			c, err := NewManagedIdentityCredential(&row.options)
-			require.EqualError(t, err, "ManagedIdentityCredential: "+row.want)
+			requireError(t, err, "ManagedIdentityCredential: "+row.want)
 			require.Nil(t, c)
 		})
 	}
@@ -243,7 +244,7 @@ func TestRetry_usersLimitOfATryHolds(t *testing.T) {
 				return nil, delayed(r, time.Hour)
 			})}
 		err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-		require.EqualError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no answer in time")
+		requireError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no answer in time")
 		notOfAContext(t, err)
 		require.Equal(t, 2, requests)
 	})

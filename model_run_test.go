@@ -136,7 +136,7 @@ func (c *modelCall) make(by azcore.TokenCredential) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		c.got = "deadline"
 	} else if err != nil {
-		if c.got = string(reasonOf(err)); c.got == "" {
+		if c.got = string(ReasonOf(err)); c.got == "" {
 			c.got = "refused"
 		}
 	}

@@ -188,13 +188,13 @@ func TestPresence_aloneGivesUpInTheEndWithUnavailableOrNotReady(t *testing.T) {
 		require.Equal(t, ReasonAbsent, asCredentialError(t, r.err))
 		_, ok := errors.AsType[*CredentialUnavailableError](r.err)
 		require.True(t, ok)
-		require.Equal(t, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: dial: connection refused", r.err.Error())
+		requireError(t, r.err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: dial: connection refused")
 		require.Len(t, f.requests(), 7)
 
 		_, alone, _ = newWire(t, wire{&fakeIMDS{}, refused}, ManagedIdentityCredentialOptions{Source: SourceIMDS})
 		r = get(ctx0, alone, vault)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		require.Equal(t, "ManagedIdentityCredential: IMDS: no token from 169.254.169.254: dial: connection refused", r.err.Error())
+		requireError(t, r.err, "ManagedIdentityCredential: IMDS: no token from 169.254.169.254: dial: connection refused")
 	})
 }
 

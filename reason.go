@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 )
 
@@ -32,10 +33,17 @@ const (
 )
 
 // Help returns the address of the section of docs/troubleshooting.md that has the errors of this kind, with their causes and what
-// to do. The errors' lines don't repeat it.
+// to do. Their lines end with it.
 func (r Reason) Help() string {
-	return "https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#" + strings.ReplaceAll(cmp.Or(string(r), "no reason"), " ", "-")
+	return helpPage + "#" + strings.ReplaceAll(cmp.Or(string(r), "no reason"), " ", "-")
 }
+
+const helpPage = "https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md"
+
+// see is the end of an error's line.
+func (r Reason) see() string { return "; see " + r.Help() }
+
+var seeHelp = regexp.MustCompile("; see " + regexp.QuoteMeta(helpPage) + "#[a-z-]+")
 
 // final tells whether asking again at once would bring the same answer.
 func (r Reason) final() bool {

@@ -77,7 +77,7 @@ func TestGetToken_needsExactlyOneScope(t *testing.T) {
 		{[]string{"/.default"}, "the scope is empty; it has the form https://vault.azure.net/.default"},
 	} {
 		_, err := c.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: row.scopes})
-		require.EqualError(t, err, "ManagedIdentityCredential: IMDS: "+row.want)
+		requireError(t, err, "ManagedIdentityCredential: IMDS: "+row.want)
 		require.Equal(t, ReasonInvalidScope, asCredentialError(t, err))
 	}
 	require.Empty(t, requests)
@@ -133,11 +133,11 @@ func TestRequest_readsTheVariablesOfTheMomentTogether(t *testing.T) {
 	requests = nil
 	setenv(t, "IDENTITY_HEADER=")
 	err = get(t.Context(), c, "https://d.example").err
-	require.EqualError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_HEADER is not set")
+	requireError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_HEADER is not set")
 	require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 	setenv(t, "IDENTITY_ENDPOINT=", "IDENTITY_HEADER="+someHeader)
 	err = get(t.Context(), c, "https://e.example").err
-	require.EqualError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_ENDPOINT is not set")
+	requireError(t, err, "ManagedIdentityCredential: App Service: IDENTITY_ENDPOINT is not set")
 	require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 	require.Empty(t, requests)
 }
@@ -158,7 +158,7 @@ func TestVector8_aCallersClientFollowsNoRedirectEither(t *testing.T) {
 	c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: o})
 	require.NoError(t, err)
 	err = get(t.Context(), c, vault).err
-	require.EqualError(t, err, "ManagedIdentityCredential: App Service: the request was refused (307 Temporary Redirect)")
+	requireError(t, err, "ManagedIdentityCredential: App Service: the request was refused (307 Temporary Redirect)")
 	require.Equal(t, []string{"localhost:42356"}, hosts)
 	require.Nil(t, client.CheckRedirect, "the caller's client is not written to")
 }
@@ -170,7 +170,7 @@ func TestRequest_aPolicyThatReturnsNothingIsAFailure(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			appServiceEnvironment(t)
 			c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o})
-			require.EqualError(t, get(ctx0, c, vault).err,
+			requireError(t, get(ctx0, c, vault).err,
 				"ManagedIdentityCredential: App Service: no token from localhost:42356: neither an answer nor an error came back")
 		})
 	}

@@ -164,6 +164,11 @@ func (w *witness) showError(err error) {
 // showCredential prints a credential with what this package keeps behind it.
 func (w *witness) showCredential(v any) {
 	w.show("credential", v)
+	if c, ok := v.(azcore.TokenCredential); ok {
+		if chain, err := NewChainedTokenCredential([]azcore.TokenCredential{c}, nil); err == nil {
+			w.show("report", chain.Explain(ctx0, nil))
+		}
+	}
 	switch c := v.(type) {
 	case *DefaultAzureCredential:
 		w.showCredential(c.chain)

@@ -47,6 +47,8 @@ func serviceFabricSource(id ManagedIDKind) (*source, error) {
 	s.transport = p.transport
 	s.request = serviceFabricRequest
 	s.explain = explainServiceFabric
+	s.subject, s.variables = "the application's identity", append(s.variables, thumbprintVariable)
+	s.isOwn = func(answer) bool { return true } // its certificate has been compared
 	return s, nil
 }
 

@@ -93,7 +93,7 @@ func TestServiceFabric_usesNothingThatACallersClientHasOpen(t *testing.T) {
 				if right {
 					require.NoError(t, r.err)
 				} else {
-					require.EqualError(t, r.err, wrongPin)
+					requireError(t, r.err, wrongPin)
 					want = append(want[:2], want[3])
 				}
 				require.Equal(t, want, protocols)
@@ -125,7 +125,7 @@ func TestVector8_redirectsOfServiceFabricAreNotFollowed(t *testing.T) {
 			s.Inject(managedidtest.Fault{Endpoint: managedidtest.ServiceFabric, Count: 1, Status: 307, Header: http.Header{"Location": {to}}})
 			before := len(s.Requests())
 			c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: client}, Cache: NewTokenCache(nil)})
-			require.EqualError(t, get(ctx0, c, vault).err, "ManagedIdentityCredential: Service Fabric: the request was refused (307 Temporary Redirect)")
+			requireError(t, get(ctx0, c, vault).err, "ManagedIdentityCredential: Service Fabric: the request was refused (307 Temporary Redirect)")
 			require.Len(t, s.Requests(), before+1)
 		}
 	}

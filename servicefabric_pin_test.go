@@ -154,7 +154,7 @@ func TestVector15_nothingIsSentToAnotherLeaf(t *testing.T) {
 			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: row.options, Cache: NewTokenCache(nil)})
 			chain := newChain(t, nil, c, foreign(func(context.Context) (string, error) { return "another's", nil }))
 			err := get(ctx0, chain, vault).err
-			require.EqualError(t, err, wrongPin)
+			requireError(t, err, wrongPin)
 			require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 			require.IsType(t, &AuthenticationFailedError{}, err)
 			w.Close()
@@ -176,7 +176,7 @@ func TestVector15_theEmulatorsLogShowsNothing(t *testing.T) {
 	for _, client := range []policy.Transporter{nil, &http.Client{}, trusting(other), (*http.Client)(nil)} {
 		o.Transport, o.Cache = client, NewTokenCache(nil)
 		c := credentialWith(t, &o)
-		require.EqualError(t, get(ctx0, c, vault).err, wrongPin)
+		requireError(t, get(ctx0, c, vault).err, wrongPin)
 	}
 	require.Empty(t, s.Requests())
 	setenv(t, "IDENTITY_SERVER_THUMBPRINT="+thumbprintOf(other))
@@ -233,7 +233,7 @@ func TestServiceFabric_refusesATransportThatCannotBePinned(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			serviceFabricEnvironment(t)
 			c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: row.transport}})
-			require.EqualError(t, err, "ManagedIdentityCredential: Service Fabric: "+row.want+unpinnedAdvice)
+			requireError(t, err, "ManagedIdentityCredential: Service Fabric: "+row.want+unpinnedAdvice)
 			require.Nil(t, c)
 		})
 	}

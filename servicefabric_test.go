@@ -52,7 +52,7 @@ func TestServiceFabric_refusesAtOnceWhatCannotWork(t *testing.T) {
 			serviceFabricEnvironment(t)
 			setenv(t, strings.Fields(row.variable)...)
 			c, err := NewManagedIdentityCredential(&ManagedIdentityCredentialOptions{ID: row.id, Source: SourceServiceFabric})
-			require.EqualError(t, err, "ManagedIdentityCredential: "+row.want)
+			requireError(t, err, "ManagedIdentityCredential: "+row.want)
 			require.Nil(t, c)
 		})
 	}
@@ -87,7 +87,7 @@ func TestServiceFabric_readsItsVariablesForEachRequestTogether(t *testing.T) {
 			require.NoError(t, err)
 			continue
 		}
-		require.EqualError(t, err, "ManagedIdentityCredential: Service Fabric: "+row.want)
+		requireError(t, err, "ManagedIdentityCredential: Service Fabric: "+row.want)
 		require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 	}
 	require.Len(t, requests, 1)

@@ -85,7 +85,7 @@ func (c *counts) add(err error) {
 	if c.failed == nil {
 		c.failed = map[Reason]uint64{}
 	}
-	c.failed[reasonOf(err)]++
+	c.failed[ReasonOf(err)]++
 }
 
 func (c *counts) copy() Stats {

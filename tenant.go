@@ -18,13 +18,14 @@ import (
 
 // entraConfig is what the credentials that ask Entra have in common.
 type entraConfig struct {
-	options  azcore.ClientOptions
-	tenantID string // where a request names none
-	clientID string
-	allowed  []string    // other tenants
-	proxy    *tokenProxy // that requests go to instead; nil: none
-	cache    *TokenCache
-	logger   *slog.Logger
+	options   azcore.ClientOptions
+	tenantID  string // where a request names none
+	clientID  string
+	allowed   []string    // other tenants
+	proxy     *tokenProxy // that requests go to instead; nil: none
+	variables []string    // that the rest is from
+	cache     *TokenCache
+	logger    *slog.Logger
 }
 
 func newEntraCredential(name string, o entraConfig, p proof) (*credential, error) {
@@ -41,6 +42,10 @@ func newEntraCredential(name string, o entraConfig, p proof) (*credential, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if o.options.Cloud.ActiveDirectoryAuthorityHost == "" {
+		o.variables = append(o.variables, "AZURE_AUTHORITY_HOST")
+	}
+	o.variables = append(o.variables, "AZURE_REGIONAL_AUTHORITY_NAME")
 	o.cache = cacheFor(o.cache, &o.options)
 	o.allowed, o.options = slices.Clone(o.allowed), copyOptions(o.options)
 	return (&entra{entraConfig: o, name: name, authority: authority, proof: p}).credential(o.tenantID)

@@ -45,7 +45,7 @@ func TestAuthority_precedence(t *testing.T) {
 			f := &fakeEntra{}
 			c, err := NewClientSecretCredential("t", "c", "s", &ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{Cloud: row.cloud, Transport: f}})
 			if row.err != "" {
-				require.EqualError(t, err, "ClientSecretCredential: "+row.err)
+				requireError(t, err, "ClientSecretCredential: "+row.err)
 				return
 			}
 			require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestAuthority_ofARegion(t *testing.T) {
 			f := &fakeEntra{}
 			c, err := NewClientSecretCredential(row.tenant, "c", "s", &ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f}})
 			if row.err != "" {
-				require.EqualError(t, err, "ClientSecretCredential: "+row.err)
+				requireError(t, err, "ClientSecretCredential: "+row.err)
 				return
 			}
 			require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestTenant_ofARequest(t *testing.T) {
 				for range 2 {
 					_, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{vault}, TenantID: row.tenant})
 					if row.err != "" {
-						require.EqualError(t, err, who+row.err)
+						requireError(t, err, who+row.err)
 						require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
 						require.Zero(t, f.count())
 						continue

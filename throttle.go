@@ -28,6 +28,17 @@ type endpoint struct {
 	failure  string // the endpoint's last, for callers who leave without a result; "" after a success
 }
 
+// blame says in the error of those who leave without a result what the endpoint's last failure means. The caller holds mu.
+func (e *endpoint) blame(failed *AuthenticationFailedError) {
+	failed.Reason = ReasonNotReady
+	if e.failure == statusLine(http.StatusTooManyRequests) {
+		failed.Reason = ReasonThrottled
+		if e.gate.opens.After(time.Now()) {
+			failed.RetryAfter = e.gate.opens
+		}
+	}
+}
+
 // bell wakes many at once. It is guarded by its owner's lock.
 type bell struct{ c chan struct{} }
 
@@ -179,7 +190,7 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 
 func throttled(who string, opens time.Time) error {
 	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
-		message: who + ": the endpoint asked for a pause that outlasts the caller; ask again at RetryAfter"}
+		message: who + ": the endpoint asked for a pause that ends after the caller's deadline, or lasts over two minutes; ask again at RetryAfter"}
 }
 
 // wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.

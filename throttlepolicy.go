@@ -85,6 +85,7 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 		cause = transportCause(err, secrets(req.Raw())...)
 	}
 	var closed time.Time
+	failure := cause
 	p.endpoint.update(func(now time.Time) {
 		p.endpoint.presence.end()
 		if err != nil {
@@ -99,10 +100,10 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 			return
 		}
 		p.endpoint.presence.answer(now, p.source, p.who, a)
-		p.endpoint.failure = ""
 		if retriable := resp.StatusCode >= 500 || resp.StatusCode == 404 || resp.StatusCode == 410 || resp.StatusCode == 429; retriable {
-			p.endpoint.failure = statusLine(resp.StatusCode)
+			failure = statusLine(resp.StatusCode)
 		}
+		p.endpoint.failure = failure
 		if !p.endpoint.presence.proven { // something else's answer says nothing about when the endpoint may be asked
 			p.endpoint.gate.end(now, closings, nil)
 			return
@@ -112,8 +113,15 @@ func (p *throttlePolicy) settle(req *policy.Request, closings int, resp *http.Re
 			closed = p.endpoint.gate.opens
 		}
 	})
-	if !closed.IsZero() && p.logger != nil {
-		go p.logger.Warn("endpoint throttled", "credential", p.who, "status", resp.StatusCode, "until", closed) // a handler may need a token itself
+	if p.logger != nil && failure != "" && (!ended || !closed.IsZero()) { // a handler may need a token itself
+		var try attempt
+		req.OperationValue(&try)
+		of := []any{"source", p.source.name, "endpoint", p.source.host, "try", try.number, "failure", failure}
+		if closed.IsZero() {
+			go p.logger.Debug("try failed", of...)
+		} else {
+			go p.logger.Warn("endpoint throttled", append(of, "until", closed.Round(0).UTC())...)
+		}
 	}
 	if err == nil {
 		for _, name := range retryAfterHeaders {

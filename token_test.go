@@ -165,7 +165,7 @@ func TestDecodeToken_refuses(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := decodeToken([]byte(row.body), now, now)
-			require.EqualError(t, err, row.want)
+			requireError(t, err, row.want)
 			require.Zero(t, got)
 			require.Contains(t, decodeErrors, row.want)
 		})
@@ -175,7 +175,7 @@ func TestDecodeToken_refuses(t *testing.T) {
 func TestDecodeToken_aLifetimeSpentOnTheWayHasExpired(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	_, err := decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute), now)
-	require.EqualError(t, err, expiredToken)
+	requireError(t, err, expiredToken)
 	_, err = decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute+time.Nanosecond), now)
 	require.NoError(t, err)
 }

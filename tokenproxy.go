@@ -119,7 +119,7 @@ func (p *tokenProxy) current() (*http.Client, error) {
 		err = p.rely(content)
 	}
 	if err != nil {
-		return nil, transportError{err: err, cause: oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", p.caFile, tokenProxyCAFile, err))}
+		return nil, transportError{err: err, cause: oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", shownPath(p.caFile), tokenProxyCAFile, err))}
 	}
 	return p.client, nil
 }

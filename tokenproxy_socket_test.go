@@ -63,7 +63,7 @@ func TestTokenProxy_anUntrustedOneIsAskedOnce(t *testing.T) {
 			require.NoError(t, err)
 			err = get(ctx0, c, vault).err
 			require.Equal(t, ReasonNotReady, asCredentialError(t, err))
-			require.EqualError(t, err, nameWorkloadIdentity+": Entra: no token from the token proxy "+p.URL[len("https://"):]+": tls: failed to verify certificate: "+row.problem+see)
+			requireError(t, err, nameWorkloadIdentity+": Entra: no token from the token proxy "+p.URL[len("https://"):]+": tls: failed to verify certificate: "+row.problem+see)
 			require.Equal(t, 1, handshakes)
 		})
 	}

@@ -28,20 +28,20 @@ const identityHeader = "X-Identity-Header"
 // secretHeaders are those that no log and no error shows.
 var secretHeaders = []string{"Authorization", identityHeader, "Secret"}
 
-// bodySecretKey is the key by which a request's context has the secret of its body, in a function, which fmt doesn't print.
-type bodySecretKey struct{}
+// bodySecretsKey is the key by which a request's context has the secrets of its body, in a function, which fmt doesn't print.
+type bodySecretsKey struct{}
 
-func bodySecret(req *http.Request) string {
-	if secret, ok := req.Context().Value(bodySecretKey{}).(func() string); ok {
-		return secret()
+func bodySecrets(req *http.Request) []string {
+	if secrets, ok := req.Context().Value(bodySecretsKey{}).(func() []string); ok {
+		return secrets()
 	}
-	return ""
+	return nil
 }
 
-// secrets returns what the request says in its secret headers, and the secret of its body: as they are, and as they may be
+// secrets returns what the request says in its secret headers, and the secrets of its body: as they are, and as they may be
 // repeated in a form, in a URL and in JSON. What has three characters or less is no secret, and in too many words.
 func secrets(req *http.Request) (values []string) {
-	said := []string{bodySecret(req)}
+	said := slices.Clone(bodySecrets(req))
 	for _, name := range secretHeaders {
 		said = append(said, req.Header.Get(name))
 	}

@@ -17,7 +17,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
-const nameWorkloadIdentity = "WorkloadIdentityCredential"
+const (
+	nameWorkloadIdentity = "WorkloadIdentityCredential"
+	tokenFileVariable    = "AZURE_FEDERATED_TOKEN_FILE"
+)
 
 // WorkloadIdentityCredentialOptions are the options of NewWorkloadIdentityCredential.
 type WorkloadIdentityCredentialOptions struct {
@@ -67,16 +70,21 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 	}
 	path, named := o.TokenFilePath, "TokenFilePath"
 	if path == "" {
-		path, named = os.Getenv("AZURE_FEDERATED_TOKEN_FILE"), "AZURE_FEDERATED_TOKEN_FILE"
+		path, named = os.Getenv(tokenFileVariable), tokenFileVariable
 	}
 	if path == "" {
 		return nil, notConfigured(nameWorkloadIdentity, named+" is not set")
 	}
 	config := entraConfig{options: o.ClientOptions, tenantID: cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID")),
 		clientID: cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}
+	if path != o.TokenFilePath {
+		config.variables = append(config.variables, named)
+	}
 	var missing []string
 	for _, v := range []struct{ value, option, variable string }{{config.clientID, "ClientID", "AZURE_CLIENT_ID"}, {config.tenantID, "TenantID", "AZURE_TENANT_ID"}} {
-		if v.value == "" && path == o.TokenFilePath {
+		if v.value != "" && v.value == os.Getenv(v.variable) {
+			config.variables = append(config.variables, v.variable)
+		} else if v.value == "" && path == o.TokenFilePath {
 			missing = append(missing, v.option+" or "+v.variable)
 		} else if v.value == "" {
 			missing = append(missing, v.variable)
@@ -90,6 +98,7 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 		if config.proxy, err = newTokenProxy(); err != nil {
 			return nil, fmt.Errorf("%s: %w", nameWorkloadIdentity, err)
 		}
+		config.variables = append(config.variables, tokenProxyVariable, tokenProxySNI, tokenProxyCAFile, tokenProxyCAData)
 	}
 	c, err := newEntraCredential(nameWorkloadIdentity, config, fileProof(named, path))
 	if err != nil {
@@ -103,12 +112,12 @@ func fileProof(named, path string) proof {
 	path = absolute(path)
 	return proof{
 		identity:  fmt.Sprintf("file %q", path),
-		file:      path,
+		file:      shownPath(path),
 		parameter: assertionParameter,
 		read: func(ctx context.Context, _ string) (string, error) {
 			assertion, err := awaitTokenFile(ctx, path)
 			if err != nil {
-				err = fmt.Errorf("the token file %s, from %s, can't be used: %w", path, named, err)
+				err = fmt.Errorf("the token file %s, from %s, can't be used: %w", shownPath(path), named, err)
 			}
 			return assertion, err
 		},

@@ -83,7 +83,7 @@ func TestWorkload_optionsBeforeVariables(t *testing.T) {
 			row.o.Transport = f
 			c, err := NewWorkloadIdentityCredential(&row.o)
 			if row.want != "" {
-				require.EqualError(t, err, "WorkloadIdentityCredential: "+row.want)
+				requireError(t, err, "WorkloadIdentityCredential: "+row.want)
 				return
 			}
 			require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestWorkload_fileThatCannotBeUsed(t *testing.T) {
 				require.NoError(t, row.make(path))
 				f := &fakeEntra{}
 				r := get(ctx0, newWorkload(t, azcore.ClientOptions{Transport: f}, path), vault)
-				require.EqualError(t, r.err, "WorkloadIdentityCredential: Entra: the token file "+path+", from AZURE_FEDERATED_TOKEN_FILE, can't be used: "+row.want)
+				requireError(t, r.err, "WorkloadIdentityCredential: Entra: the token file "+path+", from AZURE_FEDERATED_TOKEN_FILE, can't be used: "+row.want)
 				require.Equal(t, ReasonConfiguration, asCredentialError(t, r.err))
 				require.Equal(t, row.took, r.took)
 				require.Zero(t, f.count())
@@ -232,7 +232,7 @@ func TestWorkload_expiredAssertionIsReadAgain(t *testing.T) {
 				if row.want == "" {
 					require.NoError(t, err)
 				} else {
-					require.EqualError(t, err, row.want)
+					requireError(t, err, row.want)
 					require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 				}
 				var sent []string

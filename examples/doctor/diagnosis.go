@@ -2,66 +2,97 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/managedid/managedid"
 )
 
 type diagnosis struct {
-	managedid.Report
-	Attempts []attempt `json:"attempts,omitempty"` // the chain's is the first
+	Credential string `json:"credential,omitempty"`
+	Selected   string `json:"selected,omitempty"` // the value of AZURE_TOKEN_CREDENTIALS
+	Links      []link `json:"links,omitempty"`
+	Healthy    bool   `json:"healthy"`
+	Verdict    string `json:"verdict"`
 }
 
-// attempt is what came of asking for a token.
-type attempt struct {
-	With    string        `json:"with"`
-	Took    time.Duration `json:"took"` // nanoseconds
-	Expires time.Time     `json:"expires,omitzero"`
-	Error   string        `json:"error,omitempty"`
-	Help    string        `json:"help,omitempty"` // where the error is explained
+type link struct {
+	managedid.LinkReport
+	Token *attempt `json:"token,omitempty"` // nil: it wasn't asked for one
 }
 
-func try(cred *managedid.DefaultAzureCredential, with, scope string, limit time.Duration) attempt {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	start := time.Now()
-	token, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}})
-	a := attempt{With: with, Took: time.Since(start), Expires: token.ExpiresOn}
+func diagnose(ctx context.Context, o options) (d diagnosis) {
+	cred, err := managedid.NewDefaultAzureCredential(nil)
 	if err != nil {
-		a.Error = err.Error()
-		if failed, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok {
-			a.Help = failed.Reason.Help()
-		} else if unavailable, ok := errors.AsType[*managedid.CredentialUnavailableError](err); ok {
-			a.Help = unavailable.Reason.Help()
+		return diagnosis{Verdict: err.Error() + "; see " + managedid.ReasonConfiguration.Help()}
+	}
+	var chain *attempt
+	if o.scope != "" {
+		chain = o.try(ctx, cred)
+	}
+	r := cred.Explain(ctx, &managedid.ExplainOptions{Probe: o.probe})
+	d.Credential, d.Selected = r.Credential, r.Selected
+	for i, l := range r.Links {
+		d.Links = append(d.Links, link{l, chain.of(i, l)})
+	}
+	if chain == nil {
+		d.judge()
+		return d
+	}
+	if d.Verdict = r.Credential + " gets no token"; chain.links != nil {
+		d.Verdict += d.hint()
+	}
+	for i := range d.Links {
+		switch l := &d.Links[i]; {
+		case l.State == managedid.LinkInUse:
+			d.Healthy, d.Verdict = true, r.Credential+" gets a token with "+l.Credential
+		case l.Token != nil && l.Token.final:
+			d.Verdict += ": it ends at " + l.Credential + l.trouble()
+		case l.Token == nil && l.State == managedid.LinkConfigured && !l.absent():
+			l.Token = o.alone(ctx, l.Credential)
+		}
+		if l := &d.Links[i]; l.State == managedid.LinkIncomplete {
+			l.Token = nil // its problem says the same
 		}
 	}
-	return a
+	return d
 }
 
-// tryLinks asks each link that is configured, as if it were alone.
-func (d *diagnosis) tryLinks(scope string, limit time.Duration) {
-	for _, l := range d.Links {
-		os.Setenv("AZURE_TOKEN_CREDENTIALS", l.Credential)
-		cred, err := managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{Cache: managedid.NewTokenCache(nil)})
-		if err == nil && l.State != managedid.LinkNotConfigured {
-			d.Attempts = append(d.Attempts, try(cred, fmt.Sprint(l.Credential, " alone"), scope, limit))
-		}
-	}
+// absent tells whether a probe found nobody.
+func (l *link) absent() bool {
+	return l.Probe != nil && !l.Probe.Present && l.ThrottledUntil.IsZero()
 }
 
-// healthy tells whether the chain gave a token or, where it wasn't asked for one, whether it comes to a link that may.
-func (d *diagnosis) healthy() bool {
-	if len(d.Attempts) > 0 {
-		return d.Attempts[0].Error == ""
+// trouble says why a chain ends at a link, as far as that shows without asking for a token.
+func (l *link) trouble() string {
+	switch {
+	case l.State == managedid.LinkIncomplete:
+		return ", which is configured by half; see " + managedid.ReasonConfiguration.Help()
+	case l.absent():
+		return ", whose endpoint does not answer as it should"
 	}
+	return ""
+}
+
+// judge says whom the chain would ask first.
+func (d *diagnosis) judge() {
+	const try = "; to see whether that gets one: -scope https://vault.azure.net/.default"
 	for _, l := range d.Links {
-		if l.State == managedid.LinkIncomplete || l.State == managedid.LinkConfigured && (l.Probe == nil || l.Probe.Present) {
-			return l.State == managedid.LinkConfigured
+		trouble := l.trouble()
+		switch {
+		case l.State == managedid.LinkNotConfigured, l.absent() && l.Source == string(managedid.SourceIMDS): // the chain goes on
+			continue
+		case trouble != "":
+			d.Verdict = d.Credential + " would end at " + l.Credential + trouble
+		default:
+			d.Healthy, d.Verdict = true, d.Credential+" would ask for a token with "+l.Credential+try
 		}
+		return
 	}
-	return false
+	d.Verdict = d.Credential + " has nobody to ask for a token" + d.hint()
+}
+
+func (d *diagnosis) hint() string {
+	if d.Selected != "" {
+		return "; AZURE_TOKEN_CREDENTIALS may have another value, or none"
+	}
+	return "; on a laptop, set AZURE_TOKEN_CREDENTIALS=dev, or run the program beside the emulator"
 }

@@ -1,9 +1,11 @@
-// Command doctor says which identity the default chain would use on this machine or in this pod, and why. It needs no flags:
+// Command doctor says which identity the default chain would use on this machine or in this pod, why, and whether that works. It needs
+// no flags:
 //
 //	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' ./examples/doctor   # 8.0 MB, static, to copy into a container
-//	doctor -probe -scope https://vault.azure.net/.default
+//	doctor                                          # what each link is set up with, and whether its endpoint is there
+//	doctor -scope https://vault.azure.net/.default  # and whether it gets a token
 //
-// Exit code 0: an identity is configured and, with -scope, gives a token; 1: none is; 2: wrong flags. docs/doctor.md has examples.
+// docs/doctor.md has what it says on each kind of host.
 package main
 
 import (
@@ -13,41 +15,46 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/managedid/managedid"
 )
 
+const usage = `usage: doctor [flags]
+Doctor says which identity the default chain would use here, why, and whether that works, for example:
+  doctor -scope https://vault.azure.net/.default
+It prints no secret and no token. Exit code 0: an identity is set up, as far as was looked, and with -scope gets a token; 1: none is set up,
+or none gets one; 2: wrong flags.
+`
+
 func main() {
-	probe := flag.Bool("probe", false, "ask each endpoint whether it is there, without asking for a token")
-	asJSON := flag.Bool("json", false, "print JSON")
-	scope := flag.String("scope", "", "get a token with the chain and with each link, for example https://vault.azure.net/.default; none is printed")
-	limit := flag.Duration("timeout", 10*time.Second, "for each token")
+	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
+	var o options
+	flag.BoolVar(&o.probe, "probe", true, "ask each endpoint whether it is there, without asking for a token")
+	flag.StringVar(&o.scope, "scope", "", "get a token for `SCOPE`, such as https://vault.azure.net/.default, with the chain, and with each link that it doesn't come to")
+	flag.DurationVar(&o.limit, "timeout", 10*time.Second, "for each token")
+	asJSON := flag.Bool("json", false, "print JSON; times that something took are in nanoseconds")
 	flag.Parse()
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "scope" && o.scope == "" { // of a variable that is not set
+			refuse("-scope is empty")
+		}
+	})
 	if flag.NArg() > 0 {
-		flag.Usage()
-		os.Exit(2)
+		refuse(fmt.Sprintf("doctor takes no argument, but got %q", flag.Arg(0)))
 	}
-	cred, err := managedid.NewDefaultAzureCredential(nil)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	var d diagnosis
-	if *scope != "" {
-		d.Attempts = append(d.Attempts, try(cred, "the chain", *scope, *limit))
-	}
-	d.Report = cred.Explain(context.Background(), &managedid.ExplainOptions{Probe: *probe})
-	if *scope != "" {
-		d.tryLinks(*scope, *limit)
-	}
+	d := diagnose(context.Background(), o)
 	if *asJSON {
 		encoder := json.NewEncoder(os.Stdout)
 		encoder.SetIndent("", "  ")
 		_ = encoder.Encode(d)
 	} else {
-		fmt.Print(coloured(d.String()))
+		fmt.Print(d.table(painter(os.Stdout)))
 	}
-	if !d.healthy() {
+	if !d.Healthy {
 		os.Exit(1)
 	}
+}
+
+func refuse(why string) {
+	fmt.Fprintln(flag.CommandLine.Output(), why)
+	flag.Usage()
+	os.Exit(2)
 }

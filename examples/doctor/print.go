@@ -9,33 +9,68 @@ import (
 	"github.com/managedid/managedid"
 )
 
-func (d diagnosis) String() string {
+// The colours of a terminal (ECMA-48, SGR).
+const red, green, grey = 31, 32, 90
+
+func (d diagnosis) table(paint func(colour int, text string) string) string {
 	var b strings.Builder
-	b.WriteString(d.Report.String())
-	for _, a := range d.Attempts {
-		fmt.Fprintf(&b, "%-38s %s\n", a.With+":", a)
+	if d.Credential != "" {
+		b.WriteString(d.Credential)
+		if d.Selected != "" {
+			b.WriteString(", AZURE_TOKEN_CREDENTIALS=" + d.Selected)
+		}
+		b.WriteByte('\n')
 	}
-	return b.String()
+	colours := map[managedid.LinkState]int{managedid.LinkInUse: green, managedid.LinkIncomplete: red, managedid.LinkNotConfigured: grey}
+	for i, l := range d.Links {
+		_, rows, _ := strings.Cut(l.String(), "\n")
+		fmt.Fprintf(&b, "%d. %-28s %s\n", i+1, l.Credential, paint(colours[l.State], string(l.State)))
+		for row := range strings.Lines(rows) {
+			if strings.HasPrefix(row, "   problem ") || l.Probe != nil && !l.Probe.Present && strings.HasPrefix(row, "   probe ") {
+				row = paint(red, strings.TrimSuffix(row, "\n")) + "\n"
+			}
+			b.WriteString(row)
+		}
+		if l.Token != nil {
+			colour := green
+			if l.Token.Error != "" && d.Healthy { // the chain doesn't need it
+				colour = grey
+			} else if l.Token.Error != "" {
+				colour = red
+			}
+			b.WriteString(paint(colour, "   token     "+l.Token.String()) + "\n")
+		}
+	}
+	colour := red
+	if d.Healthy {
+		colour = green
+	}
+	return b.String() + paint(colour, d.Verdict) + "\n"
 }
 
-func (a attempt) String() string {
-	took := a.Took.Round(time.Millisecond)
-	if a.Error != "" {
-		return fmt.Sprintf("no token, after %v:\n   %s\n   %s", took, strings.ReplaceAll(a.Error, "; ", ";\n   "), a.Help)
+func (a *attempt) String() string {
+	after := ""
+	if a.Took > 0 {
+		after = fmt.Sprintf(", after %v", a.Took.Round(time.Millisecond))
 	}
-	return fmt.Sprintf("a token, after %v, until %s", took, a.Expires.Format(time.RFC3339))
-}
-
-var colours = map[managedid.LinkState]int{managedid.LinkInUse: 32, managedid.LinkConfigured: 36, managedid.LinkIncomplete: 31, managedid.LinkNotConfigured: 90}
-
-// coloured paints the states where a person sees them (https://no-color.org).
-func coloured(text string) string {
-	info, err := os.Stdout.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return text
+	if a.Error == "" {
+		return fmt.Sprintf("yes%s, until %s", after, a.Expires.Format(time.RFC3339))
 	}
-	for state, code := range colours {
-		text = strings.ReplaceAll(text, " "+string(state)+"\n", fmt.Sprintf(" \x1b[%dm%s\x1b[0m\n", code, state))
+	text := fmt.Sprintf("none%s:\n             %s", after, strings.ReplaceAll(a.Error, "; ", ";\n             "))
+	if !a.RetryAfter.IsZero() {
+		text += "\n             (RetryAfter: " + a.RetryAfter.UTC().Format(time.RFC3339) + ")"
 	}
 	return text
+}
+
+// painter colours where a person sees it (https://no-color.org).
+func painter(f *os.File) func(int, string) string {
+	info, err := f.Stat()
+	plain := err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+	return func(colour int, text string) string {
+		if plain || colour == 0 {
+			return text
+		}
+		return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, text)
+	}
 }
