@@ -87,7 +87,7 @@ func (r *results) plotFleet(path string) error {
 	const bin = 30
 	var plots []*plot.Plot
 	for i := 0; i < len(r.fleet); i += 2 {
-		p := newPlot("", "hours", "requests a second")
+		p := newPlot("", "hours", "requests a second, mean of 30 s")
 		p.X.Tick.Marker = hours(8)
 		most := 0.0
 		for pair, g := range r.fleet[i : i+2] {
