@@ -53,7 +53,7 @@ func NewAzureCLICredential(options *AzureCLICredentialOptions) (*AzureCLICredent
 
 func newAzureCLI(o AzureCLICredentialOptions) (*credential, error) {
 	if strings.ContainsFunc(o.Subscription, func(r rune) bool { return r != ' ' && (notInScope(r) || r == '/' || r == ':') }) {
-		return nil, errors.New(nameAzureCLI + ": Subscription has characters other than letters, digits, space and . - _; use the subscription's ID")
+		return nil, misconfigured(nameAzureCLI, "Subscription has characters other than letters, digits, space and . - _; use the subscription's ID")
 	}
 	t := &tool{credential: nameAzureCLI, program: "az", decode: decodeAzureCLI, explain: func(stderr string) string { return stderr },
 		arguments: func(a ask, tenant string) ([]string, error) { return azureCLIArguments(a, tenant, o.Subscription) }}

@@ -64,7 +64,7 @@ func NewClientCertificateCredential(tenantID, clientID string, certs []*x509.Cer
 		cache: o.Cache, logger: o.Logger}
 	s, err := newSigner(&config, certs, key, o.SendCertificateChain)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", nameClientCertificate, err)
+		return nil, misconfigured(nameClientCertificate, err.Error())
 	}
 	c, err := newEntraCredential(nameClientCertificate, config, certificateProof("certificate "+keyedHash(s.header),
 		func(_ context.Context, tokenURL string) (string, error) { return s.assertion(tokenURL) }))

@@ -61,7 +61,7 @@ func (f *certificateFile) read(o *entraConfig) (*signer, error) {
 func ParseCertificates(certData []byte, password []byte) ([]*x509.Certificate, crypto.PrivateKey, error) {
 	certs, key, err := parseCertificates(certData, string(password))
 	if err != nil {
-		return nil, nil, fmt.Errorf("ParseCertificates: %w", err)
+		return nil, nil, misconfigured("ParseCertificates", err.Error())
 	}
 	return certs, key, nil
 }

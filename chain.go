@@ -91,11 +91,11 @@ func NewChainedTokenCredential(sources []azcore.TokenCredential, options *Chaine
 		c.options, c.logger = *options, options.Logger
 	}
 	if len(sources) == 0 {
-		return nil, errors.New("ChainedTokenCredential: sources must contain at least one credential")
+		return nil, misconfigured("ChainedTokenCredential", "sources must contain at least one credential")
 	}
 	for _, s := range sources {
 		if s == nil || reflect.ValueOf(s).Kind() == reflect.Pointer && reflect.ValueOf(s).IsNil() {
-			return nil, errors.New("ChainedTokenCredential: sources must not contain nil")
+			return nil, misconfigured("ChainedTokenCredential", "sources must not contain nil")
 		}
 		c.links = append(c.links, newLink(s, len(sources) > 1))
 	}

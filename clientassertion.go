@@ -45,7 +45,7 @@ var _ azcore.TokenCredential = (*ClientAssertionCredential)(nil)
 // credential and keep it: two share no tokens, even with the same function.
 func NewClientAssertionCredential(tenantID, clientID string, getAssertion func(context.Context) (string, error), options *ClientAssertionCredentialOptions) (*ClientAssertionCredential, error) {
 	if getAssertion == nil {
-		return nil, errors.New(nameClientAssertion + ": getAssertion must not be nil")
+		return nil, misconfigured(nameClientAssertion, "getAssertion must not be nil")
 	}
 	var o ClientAssertionCredentialOptions
 	if options != nil {

@@ -2,7 +2,6 @@ package managedid
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -54,7 +53,7 @@ func NewClientSecretCredential(tenantID, clientID, clientSecret string, options 
 
 func newSecretCredential(name string, o entraConfig, secret string) (*credential, error) {
 	if secret == "" {
-		return nil, errors.New(name + ": the client secret is empty")
+		return nil, misconfigured(name, "the client secret is empty")
 	}
 	return newEntraCredential(name, o, proof{
 		identity:  "secret " + keyedHash(secret),

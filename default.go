@@ -66,7 +66,7 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	selected := os.Getenv(selectorVariable)
 	names, err := selectedLinks(selected, o.RequireAzureTokenCredentials)
 	if err != nil {
-		return nil, fmt.Errorf("DefaultAzureCredential: %w", err)
+		return nil, misconfigured("DefaultAzureCredential", err.Error())
 	}
 	allowed := allowedTenants(o.AdditionallyAllowedTenants)
 	var links []azcore.TokenCredential
@@ -95,7 +95,10 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	}
 	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
 	if slices.Contains(names, nameManagedIdentity) {
-		chain.hint = "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
+		if os.Getenv("KUBERNETES_SERVICE_HOST") != "" && os.Getenv(tokenFileVariable) == "" {
+			chain.hint = "this pod has no workload identity: see that it was made with the label azure.workload.identity/use: \"true\"; "
+		}
+		chain.hint += "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
 	}
 	return &DefaultAzureCredential{chain, selected}, nil
 }
@@ -180,5 +183,5 @@ func linkOf(c azcore.TokenCredential, err error) azcore.TokenCredential {
 		return failingLink{err}
 	}
 	return failingLink{&AuthenticationFailedError{Reason: ReasonConfiguration,
-		message: fmt.Sprintf("%s; to skip this credential, set %s to the name of another", err, selectorVariable)}}
+		message: fmt.Sprintf("%s; to skip this credential, set %s to the name of another", lineOf(err), selectorVariable)}}
 }

@@ -268,3 +268,17 @@ func TestDefault_tellsItsLoggerWhichLinkWasChosen(t *testing.T) {
 			said(newChain(t, options, foreign(func(context.Context) (string, error) { return "t", nil }))))
 	})
 }
+
+func TestDefault_inAPodWithoutWorkloadIdentitySaysSo(t *testing.T) {
+	blankEnvironment(t)
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	requests := 0
+	err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err
+	require.ErrorContains(t, err, `; this pod has no workload identity: see that it was made with the label azure.workload.identity/use: "true"; to use a developer's`)
+	t.Setenv("IDENTITY_ENDPOINT", "http://localhost/")
+	err = get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err
+	require.ErrorContains(t, err, "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is")
+	t.Setenv(tokenFileVariable, "/none")
+	err = get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err
+	require.NotContains(t, err.Error(), "has no workload identity")
+}

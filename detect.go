@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -22,13 +23,25 @@ func detectSource() (_ Source, evidence string) {
 	case endpoint && has("IMDS_ENDPOINT"):
 		return SourceAzureArc, "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set"
 	}
-	switch agent := arcAgent(goruntime.GOOS); {
-	case isFile(agent):
+	if agent := arcAgent(goruntime.GOOS); isFile(agent) {
 		return SourceAzureArc, "the file " + agent + " is there"
-	case os.Getenv("IDENTITY_ENDPOINT") != "":
-		return SourceIMDS, "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT"
 	}
-	return SourceIMDS, "nothing shows another source"
+	return SourceIMDS, cmp.Or(halfAnnounced(), noOtherSource)
+}
+
+const noOtherSource = "nothing shows another source"
+
+// halfAnnounced names a variable of a host that is set without those that belong to it, so that it counts for nothing.
+func halfAnnounced() string {
+	switch {
+	case os.Getenv("IDENTITY_ENDPOINT") != "":
+		return "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is"
+	case os.Getenv("IDENTITY_HEADER") != "":
+		return "IDENTITY_HEADER is set, but IDENTITY_ENDPOINT is not"
+	case os.Getenv("MSI_SECRET") != "":
+		return "MSI_SECRET is set, but MSI_ENDPOINT is not"
+	}
+	return ""
 }
 
 // arcAgent is the path of the Azure Connected Machine agent's metadata service, "" where there is none.

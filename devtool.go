@@ -39,7 +39,7 @@ const toolLimit = 30 * time.Second
 
 func newToolCredential(t *tool, o toolConfig) (*credential, error) {
 	if o.tenantID != "" && !validTenant(o.tenantID) {
-		return nil, errors.New(t.credential + ": the TenantID is not valid: it has letters, digits, dots and hyphens only")
+		return nil, misconfigured(t.credential, "the TenantID is not valid: it has letters, digits, dots and hyphens only")
 	}
 	o.cache = cacheFor(o.cache, &azcore.ClientOptions{})
 	home, err := t.inTenant(o, o.tenantID)

@@ -35,7 +35,7 @@
 //
 // # Errors
 //
-// GetToken's errors are one line, which ends with the address of docs/troubleshooting.md's section about it. [CredentialUnavailableError] lets a
+// Errors are one line, which ends with the address of docs/troubleshooting.md's section about it. [CredentialUnavailableError] lets a
 // chain go on, [AuthenticationFailedError] ends it; both have a [Reason], which [ReasonOf] finds in any error:
 //
 //	if managedid.ReasonOf(err) == managedid.ReasonIdentityNotFound {
@@ -59,6 +59,8 @@
 //     the endpoint says it is, where it does
 //   - warn "token request failed", or "token refresh failed" where a valid token is still handed out: the first six of these, reason,
 //     error, and left, for how long that token is valid
+//   - warn "caller left without a token", at the first whose context ends where the endpoint has failed meanwhile: credential, source,
+//     identity, reason, error; an SDK's client may say no more than "context deadline exceeded"
 //   - debug "try failed" (another may follow): source, endpoint, try, failure (a status, or what the connection met)
 //   - warn "endpoint throttled": the same, and until
 //   - info "credential chosen": chain, credential, source, identity

@@ -108,7 +108,7 @@ func (e *entra) check(tokenURL string) error {
 	cancel() // so that it doesn't wait for a file
 	_, err := e.proof.read(ctx, tokenURL)
 	if err == nil && e.proxy == nil && slices.Contains(e.variables, tokenFileVariable) && os.Getenv(tokenProxyVariable) != "" {
-		return errors.New(needsTokenProxy)
+		return verdict{reason: ReasonRejectedCredential, advice: needsTokenProxy}
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -75,7 +74,7 @@ func newEnvironmentCredential(o entraConfig) (*EnvironmentCredential, error) {
 		set = "AZURE_CLIENT_CERTIFICATE_PATH"
 	}
 	if missing := unset("AZURE_TENANT_ID", "AZURE_CLIENT_ID"); len(missing) > 0 {
-		return nil, errors.New(nameEnvironment + ": " + set + " is set, but not " + strings.Join(missing, " and "))
+		return nil, misconfigured(nameEnvironment, set+" is set, but not "+strings.Join(missing, " and "))
 	}
 	o.tenantID, o.clientID = os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
 	o.variables = []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", set}

@@ -78,6 +78,11 @@ func lineOf(err error) string { return oneLine(seeHelp.ReplaceAllString(err.Erro
 // NonRetriable keeps an SDK's retry policy from repeating what this package has retried already.
 func (*CredentialUnavailableError) NonRetriable() {}
 
+// misconfigured is the error of a constructor.
+func misconfigured(name, problem string) error {
+	return &AuthenticationFailedError{Reason: ReasonConfiguration, message: name + ": " + problem}
+}
+
 // copyError gives each receiver of a shared failure a value, and a body reader, of its own.
 func copyError(err error) error {
 	switch e := err.(type) {

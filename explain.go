@@ -48,8 +48,9 @@ type LinkReport struct {
 	// Variables are the environment variables that the link goes by, where it is set up, else all that could do so, as far as they are
 	// set now: NAME=value, or NAME alone where the value is secret, or not what it should be.
 	Variables []string `json:"variables,omitempty"`
-	// Problem is what is missing or wrong.
+	// Problem is what is missing or wrong, and Reason its kind.
 	Problem string `json:"problem,omitempty"`
+	Reason  Reason `json:"reason,omitempty"`
 	// ThrottledUntil is when the endpoint may be asked again, where it asked for a pause.
 	ThrottledUntil time.Time `json:"throttledUntil,omitzero"`
 	// Probe is what came of asking the endpoint whether it is there. Nil: it wasn't asked.
@@ -90,7 +91,7 @@ func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOp
 			report.State = LinkInUse
 		}
 		if options != nil && options.Probe && l.own != nil && l.own.run == nil {
-			report.Probe = l.own.probe(ctx)
+			l.own.probe(ctx, &report)
 		}
 		r.Links = append(r.Links, report)
 	}
@@ -99,7 +100,7 @@ func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOp
 
 func (l *link) explain() LinkReport {
 	if failing, ok := l.TokenCredential.(failingLink); ok {
-		r := LinkReport{State: LinkIncomplete}
+		r := LinkReport{State: LinkIncomplete, Reason: ReasonOf(failing.err)}
 		if _, unavailable := errors.AsType[*CredentialUnavailableError](failing.err); unavailable {
 			r.State = LinkNotConfigured
 		}
@@ -122,12 +123,15 @@ func (c *credential) explain() LinkReport {
 		if err == nil {
 			r.Endpoint = shownPath(path)
 		} else {
-			r.State, r.Problem = LinkNotConfigured, "the program "+s.name+" is not on the PATH; install it, or correct the PATH"
+			r.State, r.Reason, r.Problem = LinkNotConfigured, ReasonAbsent, "the program "+s.name+" is not on the PATH; install it, or correct the PATH"
 		}
 	}
-	if s.check != nil {
+	if strings.Contains(r.Identity, notAnID) && !strings.EqualFold(c.tenant, tenantADFS) {
+		r.State, r.Reason, r.Problem = LinkIncomplete, ReasonConfiguration, "the ID is not one; correct it in the options or AZURE_CLIENT_ID"
+	} else if s.check != nil {
 		if err := s.check(); err != nil {
-			r.State, r.Problem = LinkIncomplete, oneLine(err.Error())
+			err = c.unable(err)
+			r.State, r.Reason, r.Problem = LinkIncomplete, ReasonOf(err), strings.TrimPrefix(lineOf(err), c.who+": ")
 		}
 	}
 	c.endpoint.mu.Lock()
@@ -195,19 +199,21 @@ func shownURL(value string) string {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 		return ""
 	}
-	shown := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
-	if shown != value {
+	shown := oneLine((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String())
+	if u.RawQuery != "" || u.Fragment != "" {
 		shown += "?…"
 	}
-	return oneLine(shown)
+	return shown
 }
+
+const notAnID = "(not an ID, so not shown)"
 
 // shownID returns an ID of an identity, unless it is something else in its place, perhaps a secret.
 func shownID(id string) string {
 	if isGUID(id) || strings.HasPrefix(strings.ToLower(id), "/subscriptions/") {
 		return oneLine(id)
 	}
-	return "(not an ID, so not shown)"
+	return notAnID
 }
 
 // String is a table, with a line for each link and lines below it for what is known of it.

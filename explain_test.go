@@ -38,8 +38,9 @@ func TestExplain_eachLinksState(t *testing.T) {
 		{"a secret", "AZURE_CLIENT_SECRET=" + someSecret + client, 0, LinkReport{Credential: nameEnvironment, State: LinkConfigured, Source: "Entra",
 			Endpoint: url, Identity: application, Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_SECRET"}}},
 		{"a secret in the place of an ID", "AZURE_CLIENT_SECRET=" + someSecret + "|AZURE_TENANT_ID=t|AZURE_CLIENT_ID=" + someSecret, 0,
-			LinkReport{Credential: nameEnvironment, State: LinkConfigured, Source: "Entra", Endpoint: url,
-				Identity: "application (not an ID, so not shown) in tenant t", Variables: []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"}}},
+			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url,
+				Identity: "application (not an ID, so not shown) in tenant t", Variables: []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"},
+				Problem: "the ID is not one; correct it in the options or AZURE_CLIENT_ID"}},
 		{"a certificate that is not there", "AZURE_CLIENT_CERTIFICATE_PATH=/none.pem|AZURE_CLIENT_CERTIFICATE_PASSWORD=" + someSecret + client, 0,
 			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: "/none.pem",
 				Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_CERTIFICATE_PATH=/none.pem", "AZURE_CLIENT_CERTIFICATE_PASSWORD"},
@@ -51,20 +52,24 @@ func TestExplain_eachLinksState(t *testing.T) {
 		{"a key in the place of its path", "AZURE_CLIENT_CERTIFICATE_PATH=" + pem + client, 0,
 			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: notAPath,
 				Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_CERTIFICATE_PATH"},
-				Problem:   "the certificate file " + notAPath + ", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: no such file or directory"}},
+				Problem:   "the certificate file " + notAPath + ", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: it is not a path"}},
 		{"a token in the place of its file", "AZURE_FEDERATED_TOKEN_FILE=" + secretToken + client, 1,
 			LinkReport{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: notAPath,
 				Variables: []string{"AZURE_FEDERATED_TOKEN_FILE", set, "AZURE_TENANT_ID=t"},
-				Problem:   "the token file " + notAPath + ", from AZURE_FEDERATED_TOKEN_FILE, can't be used: no such file or directory"}},
+				Problem:   "the token file " + notAPath + ", from AZURE_FEDERATED_TOKEN_FILE, can't be used: it is not a path"}},
 		{"an identity binding", "AZURE_FEDERATED_TOKEN_FILE=" + pod + "|AZURE_KUBERNETES_TOKEN_PROXY=https://10.0.0.1" + client, 1,
 			LinkReport{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: pod,
-				Variables: []string{"AZURE_FEDERATED_TOKEN_FILE=" + pod, set, "AZURE_TENANT_ID=t"}, Problem: needsTokenProxy}},
+				Variables: []string{"AZURE_FEDERATED_TOKEN_FILE=" + pod, set, "AZURE_TENANT_ID=t"}, Problem: needsTokenProxy, Reason: ReasonRejectedCredential}},
 		{"a user-assigned identity", "AZURE_CLIENT_ID=" + someGUID + "|IDENTITY_ENDPOINT=http://localhost/msi?code=" + someSecret + "|IDENTITY_HEADER=" + someSecret, 2,
 			LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "App Service", Endpoint: "http://localhost/msi?…",
 				Evidence: "IDENTITY_ENDPOINT and IDENTITY_HEADER are set", Identity: "client ID " + someGUID,
 				Variables: []string{"IDENTITY_ENDPOINT=http://localhost/msi?…", "IDENTITY_HEADER", "AZURE_CLIENT_ID=" + someGUID}}},
 		{"an endpoint alone", "IDENTITY_ENDPOINT=http://localhost/msi", 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
-			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT"}},
+			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is"}},
+		{"a header alone", "IDENTITY_HEADER=" + someHeader, 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
+			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "IDENTITY_HEADER is set, but IDENTITY_ENDPOINT is not"}},
+		{"a secret of MSI alone", "MSI_SECRET=" + someHeader, 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
+			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "MSI_SECRET is set, but MSI_ENDPOINT is not"}},
 		{"the default identity of Azure ML", "MSI_ENDPOINT=http://localhost/|MSI_SECRET=" + someSecret + "|DEFAULT_IDENTITY_CLIENT_ID=" + someGUID, 2,
 			LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "Azure ML", Endpoint: "http://localhost/",
 				Evidence: "MSI_ENDPOINT and MSI_SECRET are set", Identity: "client ID " + someGUID,
@@ -74,7 +79,7 @@ func TestExplain_eachLinksState(t *testing.T) {
 		{"an endpoint with a password", "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://me:" + "p8~s3cr3t" + "@localhost/", 2, LinkReport{Credential: nameManagedIdentity, State: LinkIncomplete,
 			Variables: []string{"AZURE_POD_IDENTITY_AUTHORITY_HOST"},
 			Problem:   "AZURE_POD_IDENTITY_AUTHORITY_HOST is not an http or https URL; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"}},
-		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, LinkReport{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Identity: "the account that is signed in to az", Problem: "the program az is not on the PATH; install it, or correct the PATH"}},
+		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, LinkReport{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Identity: "the account that is signed in to az", Reason: ReasonAbsent, Problem: "the program az is not on the PATH; install it, or correct the PATH"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
@@ -85,6 +90,9 @@ func TestExplain_eachLinksState(t *testing.T) {
 			c, err := NewDefaultAzureCredential(&DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: nobody}})
 			require.NoError(t, err)
 			r := c.Explain(ctx0, nil)
+			if row.want.Problem != "" && row.want.Reason == "" {
+				row.want.Reason = ReasonConfiguration
+			}
 			require.Equal(t, row.want, r.Links[row.link])
 			printed, err := json.Marshal(r)
 			require.NoError(t, err)
@@ -146,8 +154,9 @@ func TestExplain_probe(t *testing.T) {
 		{"a captive portal", host, answerWith(302, ""), false, "something else is there (a probe gets 302 Found)", 0},
 		{"a proxy that wants a password", host, answerWith(407, ""), false, "something else is there (a probe gets 407 Proxy Authentication Required)", 0},
 		{"a tenant", secret, answerWith(200, `{"token_endpoint":"https://login.microsoftonline.com/"}`), true, "there, and it is Entra (a probe gets 200 OK)", 0},
-		{"no tenant", secret, answerWith(400, `{"error":"invalid_tenant","error_codes":[90002]}`), false, "tenant " + someTenant +
-			" doesn't exist; correct AZURE_TENANT_ID or the options (400 Bad Request, invalid_tenant)", 0},
+		{"no tenant", secret, answerWith(400, `{"error":"invalid_tenant","error_codes":[90002]}`), true, "there, and it is Entra (a probe gets 400 Bad Request)", 0},
+		{"an outage of Entra's", secret, answerWith(503, `{"error":"temporarily_unavailable"}`), true, "there, and it is Entra (a probe gets 503 Service Unavailable)", 0},
+		{"IMDS that throttles", imds, answerWith(429, ""), true, "there, and it is IMDS (a probe gets 429 Too Many Requests)", 0},
 		{"not Entra", secret, answerWith(200, "<html>"), false, "something else is there (a probe gets 200 OK)", 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -174,8 +183,15 @@ func TestExplain_probe(t *testing.T) {
 				require.NoError(t, err)
 				chain, err := NewChainedTokenCredential([]azcore.TokenCredential{c}, nil)
 				require.NoError(t, err)
-				p := chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0].Probe
-				require.Equal(t, ProbeReport{row.present, row.want, row.took}, *p)
+				l := chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0]
+				require.Equal(t, ProbeReport{row.present, row.want, row.took}, *l.Probe)
+				require.Equal(t, row.name == "IMDS that throttles", l.ThrottledUntil.Equal(time.Now().Add(time.Second)))
+				if row.name == "no tenant" {
+					require.Equal(t, "tenant "+someTenant+" doesn't exist; correct AZURE_TENANT_ID or the options (400 Bad Request, invalid_tenant)", l.Problem)
+					require.Equal(t, ReasonIdentityNotFound, l.Reason)
+				} else {
+					require.Empty(t, l.Problem)
+				}
 				r := <-sent
 				require.Equal(t, "GET "+row.sent, r.Method+" "+r.URL.String())
 				require.Empty(t, r.Header, "what a token is asked for with")
@@ -237,6 +253,7 @@ func TestExplain_showsOfAVariableOnlyWhatItIsFor(t *testing.T) {
 		{"IDENTITY_ENDPOINT", someSecret, ""},
 		{"IDENTITY_ENDPOINT", "http://me:s3cr3t%40localhost/", ""},
 		{"AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://me:s3cr3t@localhost/", ""},
+		{"AZURE_AUTHORITY_HOST", "HTTPS://Login.Example", "https://Login.Example"},
 		{"AZURE_AUTHORITY_HOST", "-----BEGIN PRIVATE KEY-----", ""},
 		{"AZURE_AUTHORITY_HOST", "https://localhost/\x1b[2J", ""},
 		{"AZURE_CLIENT_ID", someGUID, someGUID},
@@ -258,5 +275,16 @@ func TestExplain_showsOfAVariableOnlyWhatItIsFor(t *testing.T) {
 		{"MSI_SECRET", someSecret, ""},
 	} {
 		require.Equal(t, row.want, shownValue(row.name, row.value), row.name+"="+row.value)
+	}
+}
+
+func TestExplain_ofTheDefaultChainInAChain(t *testing.T) {
+	blankEnvironment(t)
+	t.Setenv(selectorVariable, "prod")
+	inner := newDefault(t, DefaultAzureCredentialOptions{})
+	t.Setenv(selectorVariable, "dev")
+	require.Equal(t, "prod", inner.Explain(ctx0, nil).Selected, "what was followed, whatever is set now")
+	for _, links := range [][]azcore.TokenCredential{{inner}, {inner, inner}} {
+		require.Len(t, newChain(t, nil, links...).Explain(ctx0, nil).Links, 3*len(links))
 	}
 }

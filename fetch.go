@@ -15,6 +15,8 @@ import (
 type source struct {
 	name string // in errors and logs
 	host string // in errors
+	// doubt says why the endpoint may be another than the one that is meant, where it isn't found. "": nothing shows that.
+	doubt string
 	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
 	identity, endpoint string
 	limits             limits

@@ -19,6 +19,7 @@ type flight struct {
 	// sending: a try is under way or has brought the token; resting: it failed, and the next one is not due yet
 	sending, resting atomic.Bool
 	tries            atomic.Int32  // requests that were sent
+	missed           atomic.Bool   // a caller who left without a token is in a record
 	waiters          int           // guarded by entry.mu
 	abandoned        bool          // the last of them has left; likewise
 	done             chan struct{} // closed when the rest is final

@@ -62,6 +62,7 @@ func blankEnvironment(tb testing.TB) {
 	for name := range managedidtest.New(nil).Environ() {
 		tb.Setenv(name, "")
 	}
+	tb.Setenv("KUBERNETES_SERVICE_HOST", "")
 }
 
 // TestMain fails where a goroutine of the package has outlived the tests.

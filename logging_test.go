@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -143,5 +144,25 @@ func TestLogger_aPauseThatIsAskedForTooLate(t *testing.T) {
 		require.Error(t, get(ctx0, c, vault).err)
 		require.Contains(t, <-records, "token request failed")
 		require.Contains(t, <-records, "endpoint throttled")
+	})
+}
+
+// An SDK's client puts "context deadline exceeded" in the place of the error, so that the log alone says why.
+func TestLogger_aCallerWhoLeavesIsInARecordOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		records := make(chan string, 9)
+		f := &fakeEntra{script: func(int, *http.Request) (*http.Response, error) { return nil, errRefused }}
+		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{
+			Logger: slog.New(slog.NewTextHandler(recordWriter(records), nil))})
+		for range 3 {
+			ctx, cancel := context.WithTimeout(ctx0, time.Millisecond)
+			require.ErrorIs(t, get(ctx, c, vault).err, context.DeadlineExceeded)
+			cancel()
+		}
+		synctest.Wait()
+		require.Contains(t, <-records, `level=WARN msg="caller left without a token" credential=ClientSecretCredential source=Entra identity="application `+someClient+
+			" in tenant "+someTenant+`" reason="not ready" error="ClientSecretCredential: Entra: no token before the caller's context ended (the endpoint's last failure: dial: connection refused)`)
+		require.Empty(t, records)
+		time.Sleep(flightLimit)
 	})
 }

@@ -113,7 +113,7 @@ func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*M
 	}
 	s, err := managedSource(&o)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", nameManagedIdentity, err)
+		return nil, misconfigured(nameManagedIdentity, err.Error())
 	}
 	cache := cacheFor(o.Cache, &o.ClientOptions)
 	c, err := newCredential(nameManagedIdentity, s, o.ClientOptions, cache, o.Logger)
@@ -160,6 +160,9 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	managed(s)
 	if s.confirm == nil {
 		s.confirm = func(body []byte) error { return confirmClientID(body, o.ID) }
+	}
+	if kind == SourceIMDS && evidence != noOtherSource && o.Source == "" {
+		s.doubt = evidence
 	}
 	s.url, s.evidence, s.subject = s.endpoint, evidence, cmp.Or(s.subject, "the host's default identity")
 	if o.ID != nil {

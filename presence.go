@@ -73,7 +73,11 @@ func (p *presence) answer(now time.Time, s *source, who string, a answer) {
 }
 
 func absent(who string, s *source, cause string) error {
-	return &CredentialUnavailableError{Reason: ReasonAbsent, unanswered: cause, message: fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)}
+	message := fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)
+	if s.doubt != "" {
+		message += "; " + s.doubt
+	}
+	return &CredentialUnavailableError{Reason: ReasonAbsent, unanswered: cause, message: message}
 }
 
 func notRecognised(who string, s *source, a answer) error {

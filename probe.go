@@ -33,49 +33,64 @@ const probeLimit = 3 * time.Second
 
 // probe sends the endpoint a request that it gives nobody a token for: without the headers and the query of one that asks for a
 // token, and to Entra one for the tenant's metadata. While the endpoint has asked for a pause, it sends nothing.
-func (c *credential) probe(ctx context.Context) *ProbeReport {
-	if _, opens := c.news(); opens.After(time.Now()) {
-		return &ProbeReport{Answer: "not asked, since the endpoint has asked for a pause"}
+func (c *credential) probe(ctx context.Context, r *LinkReport) {
+	r.Probe = &ProbeReport{}
+	if !r.ThrottledUntil.IsZero() {
+		r.Probe.Answer = "not asked, since the endpoint has asked for a pause"
+		return
 	} else if ctx.Err() != nil {
-		return &ProbeReport{Answer: "not asked, since the caller's context has ended"}
+		r.Probe.Answer = "not asked, since the caller's context has ended"
+		return
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	address, _, _ := strings.Cut(cmp.Or(c.source.probe, c.source.url), "?")
 	req, err := http.NewRequestWithContext(limited, http.MethodGet, address, nil)
 	if err != nil {
-		return &ProbeReport{Answer: "the endpoint can't be asked: " + transportCause(err)}
+		r.Probe.Answer = "can't be asked: " + transportCause(err)
+		return
 	}
 	start := time.Now()
-	answered := make(chan *ProbeReport, 1)
+	type outcome struct {
+		resp *http.Response
+		err  error
+	}
+	answered := make(chan outcome, 1)
 	go func() { // since a transport may ignore the context
 		resp, err := c.transport.Do(req)
-		answered <- c.judge(resp, err)
+		answered <- outcome{resp, err}
 	}()
-	var p *ProbeReport
 	select {
-	case p = <-answered:
+	case o := <-answered:
+		c.judge(r, o.resp, o.err)
 	case <-limited.Done():
-		p = &ProbeReport{Answer: "no answer in time"}
+		r.Probe.Answer = "no answer in time"
 	}
-	p.Took = time.Since(start)
-	return p
+	r.Probe.Took = time.Since(start)
 }
 
-// judge says whether an answer to a probe is the endpoint's own.
-func (c *credential) judge(resp *http.Response, err error) *ProbeReport {
+// judge says whether an answer to a probe is the endpoint's own, and what else it tells.
+func (c *credential) judge(r *LinkReport, resp *http.Response, err error) {
+	p := r.Probe
 	if err != nil {
-		return &ProbeReport{Answer: transportCause(err)}
+		p.Answer = transportCause(err)
+		return
 	}
 	a, s := readAnswer(resp), c.source
-	got := " (a probe gets " + statusLine(a.status) + ")"
+	p.Present = a.status/100 != 3 && a.status != http.StatusProxyAuthRequired && (s.isOwn == nil || s.isOwn(a))
 	switch {
-	case a.status/100 == 3, a.status == http.StatusProxyAuthRequired, s.isOwn != nil && !s.isOwn(a):
-		return &ProbeReport{Answer: "something else is there" + got}
-	case s.probe != "" && a.status/100 != 2:
-		return &ProbeReport{Answer: fmt.Sprintf("%s (%s)", s.explain(a).advice, a)}
+	case !p.Present:
+		p.Answer = "something else is there"
 	case s.isOwn != nil:
-		return &ProbeReport{Present: true, Answer: "there, and it is " + s.name + got}
+		p.Answer = "there, and it is " + s.name
+	default:
+		p.Answer = "there"
 	}
-	return &ProbeReport{Present: true, Answer: "there" + got}
+	p.Answer += " (a probe gets " + statusLine(a.status) + ")"
+	if v := s.explain(a); p.Present && s.probe != "" && a.status/100 != 2 && v.reason != "" && v.reason.final() && r.Problem == "" {
+		r.Problem, r.Reason = fmt.Sprintf("%s (%s)", v.advice, a), v.reason
+	}
+	if p.Present && a.status == http.StatusTooManyRequests {
+		r.ThrottledUntil = time.Now().Add(max(retryAfter(resp.Header, time.Now()), firstBackOff)).Round(0).UTC()
+	}
 }

@@ -30,17 +30,17 @@ type entraConfig struct {
 
 func newEntraCredential(name string, o entraConfig, p proof) (*credential, error) {
 	if o.clientID == "" {
-		return nil, errors.New(name + ": the client ID is empty")
+		return nil, misconfigured(name, "the client ID is empty")
 	}
 	if !validTenant(o.tenantID) {
-		return nil, errors.New(name + ": the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only")
+		return nil, misconfigured(name, "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only")
 	}
 	authority, err := authorityHost(o.options.Cloud)
 	if err == nil && !strings.EqualFold(o.tenantID, tenantADFS) {
 		authority.Host, err = regionalHost(authority.Host, os.Getenv("AZURE_REGIONAL_AUTHORITY_NAME"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, misconfigured(name, err.Error())
 	}
 	if o.options.Cloud.ActiveDirectoryAuthorityHost == "" {
 		o.variables = append(o.variables, "AZURE_AUTHORITY_HOST")
@@ -131,7 +131,7 @@ func (e *entra) inTenant(home *credential, tenant string) (*credential, error) {
 	}
 	c, err := e.credential(tenant)
 	if err != nil {
-		return nil, &AuthenticationFailedError{Reason: ReasonConfiguration, message: err.Error()}
+		return nil, &AuthenticationFailedError{Reason: ReasonConfiguration, message: lineOf(err)}
 	}
 	first, _ := e.others.LoadOrStore(key, c)
 	return first.(*credential), nil

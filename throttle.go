@@ -190,7 +190,7 @@ func (e *endpoint) enter(ctx context.Context, who string) (closings int, err err
 
 func throttled(who string, opens time.Time) error {
 	return &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: opens,
-		message: who + ": the endpoint asked for a pause that ends after the caller's deadline, or lasts over two minutes; ask again at RetryAfter"}
+		message: who + ": throttled by the endpoint until after the caller's deadline, or for over two minutes; RetryAfter says until when"}
 }
 
 // wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -131,7 +130,7 @@ func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint,
 	if s.transport != nil {
 		var err error
 		if o.Transport, err = s.transport(o.Transport); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", who, err)
+			return nil, nil, misconfigured(who, err.Error())
 		}
 	}
 	if o.Transport, observed = capped(o.Transport, s.client); !observed {

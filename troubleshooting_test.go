@@ -27,7 +27,7 @@ var noErrors = []string{
 	"the host's default identity", "application … in tenant …", "the signed-in user", "the application's identity", "the account that is signed in to …",
 	"in tenant …", "client ID …", "IDENTITY_ENDPOINT and IDENTITY_HEADER are set", "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set", "MSI_ENDPOINT is set",
 	"MSI_ENDPOINT and MSI_SECRET are set", "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set", "the file … is there",
-	"nothing shows another source", "the Source in the options", "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT",
+	"nothing shows another source", "the Source in the options", "caller left without a token",
 	"(not a path, so not shown)",
 	"Basic realm=", "Current time", "Trace ID", "identity not found", "multiple user assigned", "unknown flag: --claims",
 	"EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "pkcs12: error reading P12 data",

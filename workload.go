@@ -91,12 +91,12 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 		}
 	}
 	if len(missing) > 0 {
-		return nil, errors.New(nameWorkloadIdentity + ": " + named + " is set, but not " + strings.Join(missing, " and "))
+		return nil, misconfigured(nameWorkloadIdentity, named+" is set, but not "+strings.Join(missing, " and "))
 	}
 	if o.EnableAzureProxy {
 		var err error
 		if config.proxy, err = newTokenProxy(); err != nil {
-			return nil, fmt.Errorf("%s: %w", nameWorkloadIdentity, err)
+			return nil, misconfigured(nameWorkloadIdentity, err.Error())
 		}
 		config.variables = append(config.variables, tokenProxyVariable, tokenProxySNI, tokenProxyCAFile, tokenProxyCAData)
 	}
@@ -185,6 +185,9 @@ func readRegular(path string, limit int64) ([]byte, error) {
 
 // readSame is readRegular of the file that was seen at the path before, or of any where that is nil.
 func readSame(seen fs.FileInfo, path string, limit int64) ([]byte, error) {
+	if shownPath(path) == notAPath { // but the file's content, perhaps
+		return nil, errors.New("it is not a path")
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	var content []byte
 	if err == nil {

@@ -26,7 +26,7 @@
 // A request for a token that a credential of managedid has begun goes on for up to three minutes when its caller has left. Where a
 // test in a bubble lets one leave, it sleeps so long at its end, or the bubble says "deadlock":
 //
-//	time.Sleep(3 * time.Minute) // of the bubble's clock, so at once
+//	defer time.Sleep(3 * time.Minute) // of the bubble's clock, so at once
 //
 // Faults are scripted with [Emulator.Inject]. Tokens are signed JWTs with made-up content: [VerifyToken] and
 // [Server.NewResource] check them as an API would, as does [Server.NewKeyVault], which has secrets; no real service accepts them.

@@ -19,10 +19,11 @@ type options struct {
 
 // attempt is what came of asking for a token.
 type attempt struct {
-	Took       time.Duration `json:"took,omitempty"`
-	Expires    time.Time     `json:"expires,omitzero"`
-	Error      string        `json:"error,omitempty"`
-	RetryAfter time.Time     `json:"retryAfter,omitzero"`
+	Took       time.Duration    `json:"took,omitempty"`
+	Expires    time.Time        `json:"expires,omitzero"`
+	Error      string           `json:"error,omitempty"`
+	Reason     managedid.Reason `json:"reason,omitempty"`
+	RetryAfter time.Time        `json:"retryAfter,omitzero"`
 
 	final bool    // the chain doesn't go on
 	links []error // of a chain that found nobody
@@ -40,7 +41,7 @@ func (o options) try(ctx context.Context, cred *managedid.DefaultAzureCredential
 		a.final, a.RetryAfter = true, failed.RetryAfter
 	}
 	if err != nil {
-		a.Error = err.Error()
+		a.Error, a.Reason = err.Error(), managedid.ReasonOf(err)
 	}
 	return a
 }
@@ -54,7 +55,7 @@ func (o options) alone(ctx context.Context, name string) *attempt {
 	}
 	a := o.try(ctx, cred)
 	if len(a.links) == 1 {
-		a.Error = a.links[0].Error()
+		a.Error, a.Reason = a.links[0].Error(), managedid.ReasonOf(a.links[0])
 	}
 	return a
 }
@@ -65,7 +66,7 @@ func (a *attempt) of(i int, l managedid.LinkReport) *attempt {
 	case a == nil || l.State == managedid.LinkNotConfigured:
 		return nil
 	case i < len(a.links):
-		return &attempt{Error: a.links[i].Error()} // how long it took isn't known
+		return &attempt{Error: a.links[i].Error(), Reason: managedid.ReasonOf(a.links[i])} // how long it took isn't known
 	case l.State == managedid.LinkInUse, a.final && strings.HasPrefix(a.Error, l.Credential+": "):
 		return a
 	}

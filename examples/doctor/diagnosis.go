@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/managedid/managedid"
 )
@@ -22,7 +25,7 @@ type link struct {
 func diagnose(ctx context.Context, o options) (d diagnosis) {
 	cred, err := managedid.NewDefaultAzureCredential(nil)
 	if err != nil {
-		return diagnosis{Verdict: err.Error() + "; see " + managedid.ReasonConfiguration.Help()}
+		return diagnosis{Verdict: err.Error()}
 	}
 	var chain *attempt
 	if o.scope != "" {
@@ -64,10 +67,12 @@ func (l *link) absent() bool {
 // trouble says why a chain ends at a link, as far as that shows without asking for a token.
 func (l *link) trouble() string {
 	switch {
-	case l.State == managedid.LinkIncomplete:
-		return ", which is configured by half; see " + managedid.ReasonConfiguration.Help()
+	case l.Problem != "":
+		return ", because of its problem; see " + l.Reason.Help()
 	case l.absent():
-		return ", whose endpoint does not answer as it should"
+		return ", whose endpoint does not answer as it should; see " + managedid.ReasonNotReady.Help()
+	case !l.ThrottledUntil.IsZero():
+		return ", whose endpoint is throttling until " + l.ThrottledUntil.Format(time.RFC3339) + "; see " + managedid.ReasonThrottled.Help()
 	}
 	return ""
 }
@@ -90,7 +95,19 @@ func (d *diagnosis) judge() {
 	d.Verdict = d.Credential + " has nobody to ask for a token" + d.hint()
 }
 
+// hint is for whom nobody gives a token.
 func (d *diagnosis) hint() string {
+	pod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	for _, l := range d.Links {
+		switch {
+		case l.Probe != nil && strings.HasPrefix(l.Probe.Answer, "something else"):
+			return "; what is at the endpoint's address is something else, perhaps a proxy; see " + managedid.ReasonAbsent.Help()
+		case strings.Contains(l.Evidence, "is set, but"):
+			return "; " + l.Evidence
+		case pod && l.Credential == "WorkloadIdentityCredential" && l.State == managedid.LinkNotConfigured:
+			return "; this pod has no workload identity: see that it was made with the label azure.workload.identity/use: \"true\""
+		}
+	}
 	if d.Selected != "" {
 		return "; AZURE_TOKEN_CREDENTIALS may have another value, or none"
 	}

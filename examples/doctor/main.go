@@ -37,6 +37,9 @@ func main() {
 			refuse("-scope is empty")
 		}
 	})
+	if o.limit <= 0 {
+		refuse("-timeout is not more than nothing")
+	}
 	if flag.NArg() > 0 {
 		refuse(fmt.Sprintf("doctor takes no argument, but got %q", flag.Arg(0)))
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/managedid/managedid"
 	"github.com/managedid/managedid/managedidtest"
@@ -35,13 +36,17 @@ const ask = "-scope " + scope
 var cases = []row{
 	{name: "A machine with nothing", status: 1},
 	{name: "A machine with nothing, asked for a token", args: ask, status: 1},
+	{name: "A pod without the label of workload identity", env: "KUBERNETES_SERVICE_HOST=10.0.0.1", status: 1},
+	{name: "Half of App Service's variables", env: "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1", status: 1},
 	{name: "A variable that can't be followed", env: "AZURE_TOKEN_CREDENTIALS=production", status: 1},
 	{name: "Half a configuration", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, env: "AZURE_CLIENT_SECRET=p8~s3cr3t", args: ask, status: 1},
 	{name: "A virtual machine", hosts: []managedidtest.Endpoint{managedidtest.IMDS}},
 	{name: "A virtual machine, asked for a token", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, args: ask},
 	{name: "A virtual machine without the identity that is asked for", hosts: []managedidtest.Endpoint{managedidtest.IMDS},
 		env: "AZURE_CLIENT_ID=5f2ad7a1-6b0c-4f7e-9a53-8f1f6a6f0c11", args: ask, status: 1},
-	{name: "A virtual machine that throttles", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, args: ask, status: 1,
+	{name: "A virtual machine that throttles", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, status: 1,
+		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429, Header: map[string][]string{"Retry-After": {"60"}}}},
+	{name: "A virtual machine that throttles, asked for a token", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, args: ask, status: 1,
 		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429, Header: map[string][]string{"Retry-After": {"60"}}}},
 	{name: "Something else at IMDS's address", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, status: 1,
 		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 403, Body: "<html>", Header: map[string][]string{"Server": nil}}},
@@ -101,7 +106,7 @@ func TestDoctor_refusesWhatItCannotFollow(t *testing.T) {
 	doctor := filepath.Join(t.TempDir(), "doctor")
 	out, err := exec.Command("go", "build", "-o", doctor, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	for _, args := range [][]string{{"-nonsense"}, {"x"}, {"-scope", ""}} {
+	for _, args := range [][]string{{"-nonsense"}, {"x"}, {"-scope", ""}, {"-timeout", "0s"}} {
 		cmd := exec.Command(doctor, args...)
 		out, _ := cmd.CombinedOutput()
 		require.Equal(t, 2, cmd.ProcessState.ExitCode(), args)
@@ -157,8 +162,13 @@ func stable(s string) string {
 
 func TestDiagnosis_healthy(t *testing.T) {
 	of := func(s managedid.LinkState, source managedid.Source, p *managedid.ProbeReport) link {
-		return link{LinkReport: managedid.LinkReport{State: s, Source: string(source), Probe: p}}
+		l := link{LinkReport: managedid.LinkReport{State: s, Source: string(source), Probe: p}}
+		if s == managedid.LinkIncomplete {
+			l.Problem = "x"
+		}
+		return l
 	}
+	throttling := link{LinkReport: managedid.LinkReport{State: managedid.LinkConfigured, Source: "IMDS", ThrottledUntil: time.Now()}}
 	absent, there := &managedid.ProbeReport{}, &managedid.ProbeReport{Present: true}
 	none, half, set := managedid.LinkNotConfigured, managedid.LinkIncomplete, managedid.LinkConfigured
 	for name, row := range map[string]struct {
@@ -170,6 +180,7 @@ func TestDiagnosis_healthy(t *testing.T) {
 		"no IMDS":                     {[]link{of(set, managedid.SourceIMDS, absent)}, false},
 		"no IMDS, but another":        {[]link{of(set, managedid.SourceIMDS, absent), of(set, "Entra", there)}, true},
 		"an announced one is missing": {[]link{of(set, "Entra", absent), of(set, managedid.SourceIMDS, there)}, false},
+		"it throttles":                {[]link{throttling}, false},
 		"nobody was asked":            {[]link{of(set, managedid.SourceIMDS, nil)}, true},
 	} {
 		d := diagnosis{Links: row.links}

@@ -108,7 +108,8 @@ func environment(srv *managedidtest.Server, host managedidtest.Endpoint) (env ma
 		stop = keepFresh(file)
 	}
 	env = srv.Environ(host)
-	maps.Copy(env, map[string]string{"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca, "REQUESTS_CA_BUNDLE": ca, "CURL_CA_BUNDLE": ca})
+	maps.Copy(env, map[string]string{"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1", // where nobody listens, instead of the machine's own IMDS
+		"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca, "REQUESTS_CA_BUNDLE": ca, "CURL_CA_BUNDLE": ca})
 	return env, release, nil
 }
 

@@ -19,6 +19,7 @@ const api = "https://api.example"
 // a request to it.
 func test(t *testing.T, clientID string, f func(t *testing.T, azure *managedidtest.Emulator, call func(context.Context) (int, string))) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(3 * time.Minute) // for which a request for a token goes on when its caller has left
 		azure := managedidtest.New(&managedidtest.Options{UserAssigned: []managedidtest.Identity{{ClientID: user}}})
 		azure.Setenv(t, managedidtest.IMDS)
 		t.Setenv("AZURE_CLIENT_ID", clientID)
@@ -32,7 +33,6 @@ func test(t *testing.T, clientID string, f func(t *testing.T, azure *managedidte
 			s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/orders", nil))
 			return w.Code, w.Body.String()
 		})
-		time.Sleep(3 * time.Minute) // for which a request for a token goes on when its caller has left
 	})
 }
 
