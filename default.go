@@ -154,7 +154,7 @@ func managedIdentityLink(o *DefaultAzureCredentialOptions) azcore.TokenCredentia
 		m.ID = ClientID(id)
 	}
 	c, err := NewManagedIdentityCredential(m)
-	if err == nil && id == os.Getenv(variable) {
+	if err == nil && o.ManagedIdentityClientID == "" {
 		c.source.variables = append(c.source.variables, variable)
 	}
 	return linkOf(c, err)

@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -38,7 +39,9 @@ type AuthenticationFailedError struct {
 
 // Error returns one line whose text is stable: identifiers and times are in fields only. It ends with the address of its Reason's
 // [Reason.Help].
-func (e *AuthenticationFailedError) Error() string { return e.message + e.Reason.see() }
+func (e *AuthenticationFailedError) Error() string {
+	return cmp.Or(e.message, "authentication failed") + e.Reason.see() // a program's own may have no message
+}
 
 // Unwrap returns the error of the caller's context where that has ended, else nil.
 func (e *AuthenticationFailedError) Unwrap() error { return e.cause }

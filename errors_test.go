@@ -278,6 +278,7 @@ func TestReasonOf(t *testing.T) {
 	require.Equal(t, ReasonAbsent, ReasonOf(&CredentialUnavailableError{Reason: ReasonAbsent}))
 	require.Empty(t, ReasonOf(errors.New("another")))
 	require.Empty(t, ReasonOf(nil))
+	require.EqualError(t, &AuthenticationFailedError{}, "authentication failed; see "+Reason("").Help())
 }
 
 // A line has one address, whatever it is made of.
