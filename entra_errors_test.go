@@ -1,6 +1,7 @@
 package managedid
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -100,4 +101,19 @@ func TestEntra_retries(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The two may be mixed up: what is no ID is in no line, whoever repeats it.
+func TestEntra_aSecretInThePlaceOfTheClientID(t *testing.T) {
+	const swapped = "p8~sw4pped-s3cr3t"
+	bubble(t, func(t *testing.T) {
+		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) {
+			return respond(r, 400, entraError(700016, "unauthorized_client", "Application with identifier '"+swapped+"' was not found."), "X-Other", swapped), nil
+		}}
+		err := get(ctx0, newSecret(t, f, someTenant, swapped, someSecret, ClientSecretCredentialOptions{}), vault).err
+		requireError(t, err, "ClientSecretCredential: Entra: tenant contoso.onmicrosoft.com has no application with client ID (not an ID, so not shown); "+
+			"correct AZURE_CLIENT_ID or AZURE_TENANT_ID, or the options (400 Bad Request, unauthorized_client: AADSTS700016: Application with identifier 'REDACTED' was not found.)")
+		failed, _ := errors.AsType[*AuthenticationFailedError](err)
+		require.Equal(t, "REDACTED", failed.RawResponse.Header.Get("X-Other"))
+	})
 }
