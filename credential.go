@@ -129,6 +129,7 @@ func (c *credential) acquire(ctx context.Context, opts policy.TokenRequestOption
 			continue
 		case f != nil:
 			t, err = c.await(ctx, e, f, t)
+			c.missed(ctx, f, scope, err)
 		}
 		if err != nil {
 			return azcore.AccessToken{}, c.own(err)
@@ -239,9 +240,6 @@ func (c *credential) await(ctx context.Context, e *entry, f *flight, t *token) (
 			}
 		} else if until, err = c.outlook(ctx, f); err != nil {
 			gone = ctx.Err() == nil && ReasonOf(err) == ReasonAbsent
-			if c.logger != nil && ReasonOf(err) != "" && ctx.Err() != nil && f.missed.CompareAndSwap(false, true) {
-				go c.logger.Warn("caller left without a token", append(c.attributes(), "reason", string(ReasonOf(err)), "error", err.Error())...)
-			}
 			return e.instead(now, f, err)
 		}
 		wait(ctx, f.done, news, until)

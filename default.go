@@ -95,10 +95,7 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	}
 	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
 	if slices.Contains(names, nameManagedIdentity) {
-		if os.Getenv("KUBERNETES_SERVICE_HOST") != "" && os.Getenv(tokenFileVariable) == "" {
-			chain.hint = "this pod has no workload identity: see that it was made with the label azure.workload.identity/use: \"true\"; "
-		}
-		chain.hint += "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
+		chain.hint = "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
 	}
 	return &DefaultAzureCredential{chain, selected}, nil
 }

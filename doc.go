@@ -60,7 +60,7 @@
 //   - warn "token request failed", or "token refresh failed" where a valid token is still handed out: the first six of these, reason,
 //     error, and left, for how long that token is valid
 //   - warn "caller left without a token", at the first whose context ends where the endpoint has failed meanwhile: credential, source,
-//     identity, reason, error; an SDK's client may say no more than "context deadline exceeded"
+//     identity, scope, reason, error; an SDK's client may say no more than "context deadline exceeded"
 //   - debug "try failed" (another may follow): source, endpoint, try, failure (a status, or what the connection met)
 //   - warn "endpoint throttled": the same, and until
 //   - info "credential chosen": chain, credential, source, identity

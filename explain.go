@@ -127,19 +127,23 @@ func (c *credential) explain() LinkReport {
 		}
 	}
 	if strings.Contains(r.Identity, notAnID) && !strings.EqualFold(c.tenant, tenantADFS) {
-		r.State, r.Reason, r.Problem = LinkIncomplete, ReasonConfiguration, "the ID is not one; correct it in the options or AZURE_CLIENT_ID"
+		r.State, r.Reason, r.Problem = LinkIncomplete, ReasonConfiguration, "the ID is neither a GUID nor a resource ID; correct it in the options or AZURE_CLIENT_ID"
 	} else if s.check != nil {
 		if err := s.check(); err != nil {
 			err = c.unable(err)
 			r.State, r.Reason, r.Problem = LinkIncomplete, ReasonOf(err), strings.TrimPrefix(lineOf(err), c.who+": ")
 		}
 	}
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	if opens := c.endpoint.gate.opens; opens.After(time.Now()) {
-		r.ThrottledUntil = opens.Round(0).UTC()
-	}
+	r.ThrottledUntil = c.throttledUntil()
 	return r
+}
+
+// throttledUntil is zero where the endpoint hasn't asked for a pause that lasts.
+func (c *credential) throttledUntil() time.Time {
+	if _, opens := c.news(); opens.After(time.Now()) {
+		return opens.Round(0).UTC()
+	}
+	return time.Time{}
 }
 
 // linkVariables are the variables that a link may go by.

@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync/atomic"
 	"time"
@@ -192,5 +193,12 @@ func (e *entry) leave(f *flight, absent bool) {
 		delete(e.underway, f.order.claims)
 		f.abandoned = true
 		f.cancel()
+	}
+}
+
+// missed puts into a record, once a flight, that a caller left without a token, where it is known why there was none yet.
+func (c *credential) missed(ctx context.Context, f *flight, scope string, err error) {
+	if c.logger != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) && ReasonOf(err) != "" && f.missed.CompareAndSwap(false, true) {
+		go c.logger.Warn("caller left without a token", append(c.attributes(), "scope", scope, "reason", string(ReasonOf(err)), "error", err.Error())...)
 	}
 }

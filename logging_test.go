@@ -161,7 +161,7 @@ func TestLogger_aCallerWhoLeavesIsInARecordOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Contains(t, <-records, `level=WARN msg="caller left without a token" credential=ClientSecretCredential source=Entra identity="application `+someClient+
-			" in tenant "+someTenant+`" reason="not ready" error="ClientSecretCredential: Entra: no token before the caller's context ended (the endpoint's last failure: dial: connection refused)`)
+			" in tenant "+someTenant+`" scope=`+vault+` reason="not ready" error="ClientSecretCredential: Entra: no token before the caller's context ended (the endpoint's last failure: dial: connection refused)`)
 		require.Empty(t, records)
 		time.Sleep(flightLimit)
 	})

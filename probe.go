@@ -16,14 +16,17 @@ type ProbeReport struct {
 	Present bool `json:"present"`
 	// Answer says it in words.
 	Answer string `json:"answer"`
-	// Took is how long that took, in nanoseconds in JSON.
+	// Took is how long that took, in nanoseconds in JSON. Zero: it wasn't asked, as Answer says.
 	Took time.Duration `json:"took"`
 }
 
 // String is one line; "" for nil.
 func (p *ProbeReport) String() string {
-	if p == nil {
+	switch {
+	case p == nil:
 		return ""
+	case p.Took == 0:
+		return p.Answer
 	}
 	return fmt.Sprintf("%s, after %v", p.Answer, p.Took.Round(time.Millisecond/10))
 }
@@ -32,22 +35,27 @@ func (p *ProbeReport) String() string {
 const probeLimit = 3 * time.Second
 
 // probe sends the endpoint a request that it gives nobody a token for: without the headers and the query of one that asks for a
-// token, and to Entra one for the tenant's metadata. While the endpoint has asked for a pause, it sends nothing.
+// token, and to Entra one for the tenant's metadata. Like any other, it waits for its turn, and a pause that it is asked for holds for all.
 func (c *credential) probe(ctx context.Context, r *LinkReport) {
 	r.Probe = &ProbeReport{}
-	if !r.ThrottledUntil.IsZero() {
-		r.Probe.Answer = "not asked, since the endpoint has asked for a pause"
-		return
-	} else if ctx.Err() != nil {
-		r.Probe.Answer = "not asked, since the caller's context has ended"
-		return
-	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	address, _, _ := strings.Cut(cmp.Or(c.source.probe, c.source.url), "?")
 	req, err := http.NewRequestWithContext(limited, http.MethodGet, address, nil)
 	if err != nil {
 		r.Probe.Answer = "can't be asked: " + transportCause(err)
+		return
+	}
+	closings, err := c.endpoint.enter(limited, c.who)
+	switch {
+	case ReasonOf(err) == ReasonThrottled:
+		r.Probe.Answer = "not asked, since the endpoint has asked for a pause"
+		return
+	case ctx.Err() != nil:
+		r.Probe.Answer = "not asked, since the caller's context has ended"
+		return
+	case err != nil:
+		r.Probe.Answer = "not asked, since a request before it takes too long"
 		return
 	}
 	start := time.Now()
@@ -60,23 +68,25 @@ func (c *credential) probe(ctx context.Context, r *LinkReport) {
 		resp, err := c.transport.Do(req)
 		answered <- outcome{resp, err}
 	}()
+	var own *http.Response // the endpoint's own answer, or nil
 	select {
 	case o := <-answered:
-		c.judge(r, o.resp, o.err)
+		if o.err != nil {
+			r.Probe.Answer = transportCause(o.err)
+		} else if c.judge(r, readAnswer(o.resp)); r.Probe.Present {
+			own = o.resp
+		}
 	case <-limited.Done():
 		r.Probe.Answer = "no answer in time"
 	}
 	r.Probe.Took = time.Since(start)
+	c.endpoint.update(func(now time.Time) { c.endpoint.gate.end(now, closings, own) })
+	r.ThrottledUntil = c.throttledUntil()
 }
 
 // judge says whether an answer to a probe is the endpoint's own, and what else it tells.
-func (c *credential) judge(r *LinkReport, resp *http.Response, err error) {
-	p := r.Probe
-	if err != nil {
-		p.Answer = transportCause(err)
-		return
-	}
-	a, s := readAnswer(resp), c.source
+func (c *credential) judge(r *LinkReport, a answer) {
+	p, s := r.Probe, c.source
 	p.Present = a.status/100 != 3 && a.status != http.StatusProxyAuthRequired && (s.isOwn == nil || s.isOwn(a))
 	switch {
 	case !p.Present:
@@ -87,10 +97,9 @@ func (c *credential) judge(r *LinkReport, resp *http.Response, err error) {
 		p.Answer = "there"
 	}
 	p.Answer += " (a probe gets " + statusLine(a.status) + ")"
-	if v := s.explain(a); p.Present && s.probe != "" && a.status/100 != 2 && v.reason != "" && v.reason.final() && r.Problem == "" {
-		r.Problem, r.Reason = fmt.Sprintf("%s (%s)", v.advice, a), v.reason
-	}
-	if p.Present && a.status == http.StatusTooManyRequests {
-		r.ThrottledUntil = time.Now().Add(max(retryAfter(resp.Header, time.Now()), firstBackOff)).Round(0).UTC()
+	if p.Present && s.probe != "" && a.status/100 != 2 && r.Problem == "" {
+		if v := s.explain(a); v.reason != "" && v.reason.final() {
+			r.Problem, r.Reason = fmt.Sprintf("%s (%s)", v.advice, a), v.reason
+		}
 	}
 }

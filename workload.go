@@ -73,7 +73,11 @@ func NewWorkloadIdentityCredential(options *WorkloadIdentityCredentialOptions) (
 		path, named = os.Getenv(tokenFileVariable), tokenFileVariable
 	}
 	if path == "" {
-		return nil, notConfigured(nameWorkloadIdentity, named+" is not set")
+		problem := named + " is not set"
+		if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+			problem += "; if this pod is meant to have it, see that it was made with the label azure.workload.identity/use: \"true\""
+		}
+		return nil, notConfigured(nameWorkloadIdentity, problem)
 	}
 	config := entraConfig{options: o.ClientOptions, tenantID: cmp.Or(o.TenantID, os.Getenv("AZURE_TENANT_ID")),
 		clientID: cmp.Or(o.ClientID, os.Getenv("AZURE_CLIENT_ID")), allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/managedid/managedid"
@@ -68,7 +66,7 @@ func (l *link) absent() bool {
 func (l *link) trouble() string {
 	switch {
 	case l.Problem != "":
-		return ", because of its problem; see " + l.Reason.Help()
+		return ", because of the problem above; see " + l.Reason.Help()
 	case l.absent():
 		return ", whose endpoint does not answer as it should; see " + managedid.ReasonNotReady.Help()
 	case !l.ThrottledUntil.IsZero():
@@ -97,19 +95,8 @@ func (d *diagnosis) judge() {
 
 // hint is for whom nobody gives a token.
 func (d *diagnosis) hint() string {
-	pod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
-	for _, l := range d.Links {
-		switch {
-		case l.Probe != nil && strings.HasPrefix(l.Probe.Answer, "something else"):
-			return "; what is at the endpoint's address is something else, perhaps a proxy; see " + managedid.ReasonAbsent.Help()
-		case strings.Contains(l.Evidence, "is set, but"):
-			return "; " + l.Evidence
-		case pod && l.Credential == "WorkloadIdentityCredential" && l.State == managedid.LinkNotConfigured:
-			return "; this pod has no workload identity: see that it was made with the label azure.workload.identity/use: \"true\""
-		}
-	}
 	if d.Selected != "" {
 		return "; AZURE_TOKEN_CREDENTIALS may have another value, or none"
 	}
-	return "; on a laptop, set AZURE_TOKEN_CREDENTIALS=dev, or run the program beside the emulator"
+	return ": see the rows because and probe; on a laptop, set AZURE_TOKEN_CREDENTIALS=dev, or run the program beside the emulator"
 }

@@ -38,7 +38,7 @@ func main() {
 		}
 	})
 	if o.limit <= 0 {
-		refuse("-timeout is not more than nothing")
+		refuse("-timeout must be more than zero")
 	}
 	if flag.NArg() > 0 {
 		refuse(fmt.Sprintf("doctor takes no argument, but got %q", flag.Arg(0)))
