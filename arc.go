@@ -8,7 +8,6 @@ import (
 	"os"
 	goruntime "runtime"
 	"strings"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -58,7 +57,7 @@ func arcSource(id ManagedIDKind, endpoint *url.URL, keys arcKeys) *source {
 		announced: true,
 		explained: explained{variables: []string{"IDENTITY_ENDPOINT", "IMDS_ENDPOINT"}},
 		// an agent that is restarting is back within seconds; the status codes are azcore's own, without 404, which is final
-		retry:   policy.RetryOptions{MaxRetries: 5, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: time.Minute},
+		retry:   hostRetry,
 		request: request,
 		again: func(ctx context.Context, a ask, _ *policy.Request, got *http.Response) (*policy.Request, error) {
 			key, err := arcChallenge(got, keys)

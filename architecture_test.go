@@ -35,7 +35,7 @@ func TestArchitecture_namesWhatIsThere(t *testing.T) {
 	require.NoError(t, err)
 	page := string(content)
 	there := map[string]bool{}
-	for _, file := range parsed(t, "*.go", "managedidtest/*.go", "examples/emulator/*.go") {
+	for _, file := range parsed(t, "*.go", "internal/tokens/*.go", "internal/gate/*.go", "managedidtest/*.go", "examples/emulator/*.go") {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if name, ok := n.(*ast.Ident); ok {
 				there[name.Name] = true

@@ -16,6 +16,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 var ctx0 = context.Background()
@@ -51,7 +53,7 @@ func TestCache_isSharedByCredentialsAndByScopesOfOneResource(t *testing.T) {
 
 // exactCache refreshes five minutes before the expiry, not some more at random.
 func exactCache() *TokenCache {
-	return NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore})
+	return NewTokenCache(&TokenCacheOptions{RefreshBefore: tokens.DefaultRefreshBefore})
 }
 
 func TestCache_refreshesAtARandomTimeNeverLate(t *testing.T) {
@@ -147,8 +149,8 @@ func TestCache_waitsForTheRefreshWithUnderTwoMinutesLeft(t *testing.T) {
 		{"two minutes left: nobody waits", 2 * time.Minute, time.Second, 0, false},
 		{"a moment less: the caller waits", 2*time.Minute - time.Nanosecond, time.Second, time.Second, true},
 		{"two seconds at most", time.Minute, time.Hour, 2 * time.Second, false},
-		{"not up to the expiry", time.Second, 1500 * time.Millisecond, time.Second - lastMoment, false},
-		{"not at all in the last moment", lastMoment, time.Second, 0, false},
+		{"not up to the expiry", time.Second, 1500 * time.Millisecond, time.Second - tokens.LastMoment, false},
+		{"not at all in the last moment", tokens.LastMoment, time.Second, 0, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -205,7 +207,7 @@ func TestCache_servesUntilTheExpiryWithTheEndpointDownAndNeverAfter(t *testing.T
 		for time.Until(first.token.ExpiresOn) > 0 {
 			r := get(ctx0, c, vault)
 			require.NoError(t, r.err)
-			require.LessOrEqual(t, r.took, urgentWait)
+			require.LessOrEqual(t, r.took, tokens.UrgentWait)
 			time.Sleep(time.Second)
 		}
 		require.Equal(t, first.token.ExpiresOn, time.Now().UTC())
@@ -264,16 +266,16 @@ func TestCache_nobodyWaitsInThePauseOrWhileTheGateIsClosed(t *testing.T) {
 
 func TestCache_waiterLeavesWhenItsContextEndsAndTheFlightGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Minute) })
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) { return nil, delayed(r, 2900*time.Millisecond) })
 		var all sync.WaitGroup
 		for i := range 10 {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx0, time.Duration(i+1)*time.Second)
+				ctx, cancel := context.WithTimeout(ctx0, time.Duration(i+1)*200*time.Millisecond)
 				defer cancel()
 				r := get(ctx, c, vault)
 				require.ErrorIs(t, r.err, context.DeadlineExceeded)
 				asCredentialError(t, r.err)
-				require.Equal(t, time.Duration(i+1)*time.Second, r.took)
+				require.Equal(t, time.Duration(i+1)*200*time.Millisecond, r.took)
 			})
 		}
 		cancelled, cancel := context.WithCancel(ctx0)
@@ -281,7 +283,7 @@ func TestCache_waiterLeavesWhenItsContextEndsAndTheFlightGoesOn(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		cancel()
 		all.Wait()
-		time.Sleep(50 * time.Second)
+		time.Sleep(time.Second)
 		require.Zero(t, get(cancelled, c, vault).took) // a hit needs no context
 		require.NoError(t, get(ctx0, c, vault).err)
 		require.Len(t, f.requests(), 1)
@@ -346,21 +348,6 @@ func TestCache_claimsBypassTheHitThroughOneFlight(t *testing.T) {
 		}
 		all.Wait()
 		require.Len(t, f.requests(), 2)
-	})
-}
-
-func TestCache_expiredEntriesGoWhenNewOnesCome(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		i := &identity{refreshBefore: defaultRefreshBefore}
-		for n := range 10_000 {
-			resource := "https://" + strconv.Itoa(n)
-			e := i.entry(resource, resource+"/.default")
-			e.current.Store(token{AccessToken: azcore.AccessToken{ExpiresOn: time.Now().Add(time.Minute)}}.planned(time.Now(), 0))
-			time.Sleep(time.Second)
-		}
-		left := 0
-		i.entries.Range(func(any, any) bool { left++; return true })
-		require.Less(t, left, 500) // 60 live ones, two keys each, and what came since the last sweep
 	})
 }
 

@@ -166,7 +166,7 @@ func TestCertificate_constructorRefusesWhatCannotWork(t *testing.T) {
 		{"an EC key", "t", "c", certs, ecKey(t), "the private key is an EC key" + only},
 		{"an Ed25519 key", "t", "c", certs, edKey, "the private key is an Ed25519 key" + only},
 		{"the key of another", "t", "c", certs[1:], key, "the private key belongs to none of the certificates"},
-		{"no tenant", "", "c", certs, key, "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only"},
+		{"no tenant", "", "c", certs, key, "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has at most 253 letters, digits, dots and hyphens only"},
 		{"no client", "t", "", certs, key, "the client ID is empty"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -8,12 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // ChainedTokenCredentialOptions are the options of NewChainedTokenCredential. The zero value is the default.
@@ -35,9 +39,18 @@ type ChainedTokenCredential struct {
 	name    string
 	options ChainedTokenCredentialOptions
 	links   []link
-	hint    string       // what else to try when all links are unavailable
-	logger  *slog.Logger // may be nil
-	winner  atomic.Pointer[link]
+	hint    string // what else to try when all links are unavailable
+	log     recorder
+	winner  atomic.Pointer[winner]
+}
+
+// winner is the link that the chain stays with.
+type winner struct {
+	*link
+	// Behind a link that said nothing, which proves no absence, it is only kept until its token is refreshed. Zero:
+	// for ever.
+	until time.Time
+	again atomic.Bool // the links before it are being asked again
 }
 
 var _ azcore.TokenCredential = (*ChainedTokenCredential)(nil)
@@ -88,7 +101,7 @@ func newLink(s azcore.TokenCredential, several bool) link {
 func NewChainedTokenCredential(sources []azcore.TokenCredential, options *ChainedTokenCredentialOptions) (*ChainedTokenCredential, error) {
 	c := &ChainedTokenCredential{name: "ChainedTokenCredential"}
 	if options != nil {
-		c.options, c.logger = *options, options.Logger
+		c.options, c.log = *options, recorder{options.Logger}
 	}
 	if len(sources) == 0 {
 		return nil, misconfigured("ChainedTokenCredential", "sources must contain at least one credential")
@@ -112,11 +125,26 @@ func (c *ChainedTokenCredential) GetToken(ctx context.Context, opts policy.Token
 	if t := c.hit(&opts); t != nil {
 		return t.AccessToken, nil
 	}
-	return w.GetToken(ctx, opts)
+	if !w.until.IsZero() && !time.Now().Before(w.until) && w.again.CompareAndSwap(false, true) {
+		c.reconsider(ctx, w, opts)
+	}
+	return c.get(ctx, c.winner.Load().link, opts)
+}
+
+// get asks a link. The panic of one from another package is an error, which ends the search.
+func (c *ChainedTokenCredential) get(ctx context.Context, l *link, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if l.turn == nil {
+		return l.GetToken(ctx, opts)
+	}
+	t, err := guard(c.log, fmt.Sprintf("the link %T", l.TokenCredential), nil, func() (azcore.AccessToken, error) { return l.GetToken(ctx, opts) })
+	if crashed, ok := err.(crash); ok {
+		err = crashed.of(c.name)
+	}
+	return t, err
 }
 
 // hit returns the winner's cached token where it is fresh, else nil.
-func (c *ChainedTokenCredential) hit(opts *policy.TokenRequestOptions) *token {
+func (c *ChainedTokenCredential) hit(opts *policy.TokenRequestOptions) *tokens.Token {
 	if w := c.winner.Load(); w != nil && w.own != nil {
 		return w.own.hit(opts)
 	}
@@ -126,17 +154,23 @@ func (c *ChainedTokenCredential) hit(opts *policy.TokenRequestOptions) *token {
 func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	unavailable := &CredentialUnavailableError{Reason: ReasonConfiguration}
 	var lines, unconfigured []string // a person who looks for the cause hardly means what was never set up
+	silent := false
 	for i := range c.links {
-		t, err := c.ask(ctx, &c.links[i], opts)
+		t, err := c.ask(ctx, &c.links[i], opts, silent)
 		if err == nil {
 			return t, nil
 		}
-		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return t, err
+		} else if ctx.Err() != nil && c.isUnavailable(err) { // passed over, so its reason explains nothing
+			return t, c.ended(ctx)
+		} else if ctx.Err() != nil {
 			return t, &AuthenticationFailedError{Reason: ReasonOf(err), message: c.name + ": " + lineOf(err) + ": " + ctx.Err().Error(), cause: ctx.Err()}
 		}
-		if ctx.Err() != nil || !c.isUnavailable(err) {
+		if !c.isUnavailable(err) {
 			return t, err
 		}
+		silent = silent || isSilent(err)
 		unavailable.Links = append(unavailable.Links, err)
 		if reason := ReasonOf(err); reason == ReasonConfiguration {
 			unconfigured = append(unconfigured, lineOf(err))
@@ -155,52 +189,81 @@ func (c *ChainedTokenCredential) search(ctx context.Context, opts policy.TokenRe
 	return azcore.AccessToken{}, unavailable
 }
 
-// ask gets a token from one link, and keeps the link that gave the first one.
-func (c *ChainedTokenCredential) ask(ctx context.Context, l *link, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
+func (c *ChainedTokenCredential) ended(ctx context.Context) error {
+	return &AuthenticationFailedError{message: c.name + ": the caller's context ended: " + ctx.Err().Error(), cause: ctx.Err()}
+}
+
+// isSilent tells whether an error that makes a chain go on is that of an endpoint that said nothing.
+func isSilent(err error) bool {
+	e, ok := errors.AsType[*CredentialUnavailableError](err)
+	return ok && e != nil && (e.silent || slices.ContainsFunc(e.Links, isSilent))
+}
+
+// ask gets a token from one link, and keeps the link that gave the first one. silent: a link before it said nothing.
+func (c *ChainedTokenCredential) ask(ctx context.Context, l *link, opts policy.TokenRequestOptions, silent bool) (azcore.AccessToken, error) {
 	release := func() {}
 	if l.turn != nil && !c.options.RetrySources {
 		select {
 		case l.turn <- struct{}{}:
 			release = sync.OnceFunc(func() { <-l.turn })
 		case <-ctx.Done():
-			return azcore.AccessToken{}, &AuthenticationFailedError{message: c.name + ": the caller's context ended: " + ctx.Err().Error(), cause: ctx.Err()}
+			return azcore.AccessToken{}, c.ended(ctx)
 		}
 	}
 	defer release()
 	if w := c.winner.Load(); w != nil { // found meanwhile; all may ask it at once
 		release()
-		return w.GetToken(ctx, opts)
+		return c.get(ctx, w.link, opts)
 	}
-	t, err := l.GetToken(ctx, opts)
+	t, err := c.get(ctx, l, opts)
 	if err != nil || c.options.RetrySources {
 		return t, err
 	}
-	chosen := c.winner.CompareAndSwap(nil, l)
-	if w := c.winner.Load(); w != l { // another link won meanwhile: a chain has one identity
+	chosen := c.winner.CompareAndSwap(nil, winnerWith(l, t, silent))
+	if w := c.winner.Load(); w.link != l { // another link won meanwhile: a chain has one identity
 		release()
-		return w.GetToken(ctx, opts)
+		return c.get(ctx, w.link, opts)
 	}
-	if chosen && c.logger != nil {
-		of := []any{"chain", c.name, "credential", fmt.Sprintf("%T", l.TokenCredential)}
-		if l.own != nil {
-			of = append([]any{"chain", c.name}, l.own.attributes()...)
-		}
+	if chosen {
 		release() // a handler may be slow, or need a token itself
-		c.logger.Info("credential chosen", of...)
+		c.record("credential chosen", l)
 	}
 	return t, nil
+}
+
+// winnerWith makes a link the winner, with its first token.
+func winnerWith(l *link, t azcore.AccessToken, silent bool) *winner {
+	w := &winner{link: l}
+	if silent {
+		if w.until = t.RefreshOn; w.until.IsZero() {
+			w.until = t.ExpiresOn.Add(-tokens.DefaultRefreshBefore)
+		}
+	}
+	return w
+}
+
+func (c *ChainedTokenCredential) record(message string, l *link) {
+	if l.own != nil {
+		c.log.write(slog.LevelInfo, message, append([]any{"chain", c.name}, l.own.attributes()...)...)
+	} else {
+		c.log.write(slog.LevelInfo, message, "chain", c.name, "credential", fmt.Sprintf("%T", l.TokenCredential))
+	}
 }
 
 func (c *ChainedTokenCredential) isUnavailable(err error) bool {
 	if _, ok := errors.AsType[*CredentialUnavailableError](err); ok {
 		return true
 	}
-	return c.options.IsUnavailable != nil && c.options.IsUnavailable(err)
+	if c.options.IsUnavailable == nil {
+		return false
+	}
+	unavailable, _ := guard(c.log, "IsUnavailable", nil, func() (bool, error) { return c.options.IsUnavailable(err), nil })
+	return unavailable
 }
 
 // inChain makes the links of a chain within a chain as brief as those around it.
 func (c *ChainedTokenCredential) inChain() azcore.TokenCredential {
-	outer := &ChainedTokenCredential{name: c.name, options: c.options, hint: c.hint, logger: c.logger}
+	outer := &ChainedTokenCredential{name: c.name, options: c.options, hint: c.hint, log: c.log}
 	for _, l := range c.links {
 		if l.turn == nil {
 			l = newLink(l.TokenCredential, true)

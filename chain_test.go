@@ -181,9 +181,9 @@ func TestChain_neverGoesOnAfterTheCallersContextEnded(t *testing.T) {
 		links foreign
 		want  string
 	}{
-		{"unavailable", func(context.Context) (string, error) { return "", errNotHere }, "ChainedTokenCredential: not here: context canceled"},
+		{"unavailable", func(context.Context) (string, error) { return "", errNotHere }, "ChainedTokenCredential: the caller's context ended: context canceled"},
 		{"refused in two lines", func(context.Context) (string, error) { return "", errors.New("refused\nfor long") },
-			"ChainedTokenCredential: refused for long: context canceled"},
+			"ChainedTokenCredential: the caller's context ended: context canceled"},
 		{"the context's own error", func(ctx context.Context) (string, error) { return "", ctx.Err() }, "context canceled"},
 	} {
 		for _, retry := range []bool{false, true} {

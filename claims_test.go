@@ -11,6 +11,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 func getWithClaims(c azcore.TokenCredential, claims string) result {
@@ -78,7 +80,7 @@ func TestClaims_aFlightThatBeganEarlierNeverOverwritesTheirToken(t *testing.T) {
 	for _, row := range []struct {
 		name          string
 		plain, claims time.Duration // how long the answers take
-	}{{"it lands before", 2 * time.Second, 5 * time.Second}, {"it lands after", 5 * time.Second, time.Second}} {
+	}{{"it lands before", time.Second, 2 * time.Second}, {"it lands after", 2 * time.Second, time.Second}} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				f := &fakeEntra{}
@@ -213,13 +215,13 @@ func TestClaims_theirTokenIsKeptThoughARefreshLandsFirst(t *testing.T) {
 		f := &fakeEntra{}
 		f.script = func(n int, r *http.Request) (*http.Response, error) {
 			if f.form(n).Get("claims") != "" {
-				return nil, delayed(r, 5*time.Second)
+				return nil, delayed(r, 2*time.Second)
 			}
 			return nil, nil
 		}
 		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
 		first := get(ctx0, c, vault).token
-		sleepUntil(first.ExpiresOn.Add(-defaultRefreshBefore))
+		sleepUntil(first.ExpiresOn.Add(-tokens.DefaultRefreshBefore))
 		var all sync.WaitGroup
 		var a result
 		all.Go(func() { a = getWithClaims(c, claimsA) })
@@ -259,7 +261,7 @@ func TestClaims_badOnesDoNotPutOffTheRefresh(t *testing.T) {
 		f := &fakeEntra{}
 		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
 		first := get(ctx0, c, vault).token
-		sleepUntil(first.ExpiresOn.Add(-defaultRefreshBefore))
+		sleepUntil(first.ExpiresOn.Add(-tokens.DefaultRefreshBefore))
 		for range 3 {
 			require.Equal(t, ReasonConfiguration, asCredentialError(t, getWithClaims(c, "no JSON").err))
 			get(ctx0, c, vault)

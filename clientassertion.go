@@ -1,9 +1,9 @@
 package managedid
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -55,7 +55,7 @@ func NewClientAssertionCredential(tenantID, clientID string, getAssertion func(c
 		o.Cache = &TokenCache{}
 	}
 	c, err := newEntraCredential(nameClientAssertion, entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
-		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, callbackProof(getAssertion))
+		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}, callbackProof(getAssertion, recorder{o.Logger}))
 	if err != nil {
 		return nil, err
 	}
@@ -65,32 +65,33 @@ func NewClientAssertionCredential(tenantID, clientID string, getAssertion func(c
 // callbacks counts the functions, which can't be compared.
 var callbacks atomic.Uint64
 
-func callbackProof(getAssertion func(context.Context) (string, error)) proof {
+func callbackProof(getAssertion func(context.Context) (string, error), log recorder) proof {
+	var last atomic.Pointer[callbackError] // nil after a success
 	return proof{
 		identity:  "callback " + strconv.FormatUint(callbacks.Add(1), 10),
 		parameter: assertionParameter,
 		read: func(ctx context.Context, _ string) (string, error) {
-			assertion, err := call(ctx, getAssertion)
-			if err == nil && assertion == "" {
+			assertion, err := guard(log, "getAssertion", crashedIn(ctx), func() (string, error) { return getAssertion(ctx) })
+			if _, crashed := err.(crash); crashed {
+				return "", err
+			} else if err == nil && assertion == "" {
 				err = errors.New("it returned an empty assertion")
 			}
 			if err != nil {
+				last.Store(&callbackError{err})
 				return "", callbackError{err}
 			}
+			last.Store(nil)
 			return assertion, nil
+		},
+		preparing: func() (string, Reason) {
+			if e := last.Load(); e != nil {
+				return "while getAssertion ran, whose last error was: " + quotable(lineOf(e.error)), cmp.Or(ReasonOf(e.error), ReasonNotReady)
+			}
+			return "while getAssertion ran", ReasonNotReady
 		},
 		age: func() string { return ": getAssertion has to return one that is in force, and the clocks to agree" },
 	}
-}
-
-// call makes a panic an error: its goroutine is no caller's, so that nobody else could recover it.
-func call(ctx context.Context, f func(context.Context) (string, error)) (assertion string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			assertion, err = "", fmt.Errorf("it panicked: %v", p)
-		}
-	}()
-	return f(ctx)
 }
 
 // callbackError is why a user's function brought no assertion.
@@ -99,9 +100,9 @@ type callbackError struct{ error }
 // of makes it the error of a flight, which is as passing or final as its cause.
 func (e callbackError) of(who string) error {
 	message := who + ": getAssertion failed: "
-	if c, ok := errors.AsType[*CredentialUnavailableError](e.error); ok {
+	if c, ok := errors.AsType[*CredentialUnavailableError](e.error); ok && c != nil {
 		return &CredentialUnavailableError{Reason: c.Reason, message: message + lineOf(e.error)}
-	} else if c, ok := errors.AsType[*AuthenticationFailedError](e.error); ok {
+	} else if c, ok := errors.AsType[*AuthenticationFailedError](e.error); ok && c != nil {
 		return &AuthenticationFailedError{Reason: c.Reason, RetryAfter: c.RetryAfter, message: message + lineOf(e.error)}
 	}
 	return &AuthenticationFailedError{message: message + quotable(lineOf(e.error))}

@@ -15,6 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 func newAssertion(t testing.TB, f *fakeEntra, cache *TokenCache, getAssertion func(context.Context) (string, error)) *ClientAssertionCredential {
@@ -58,7 +60,7 @@ func TestAssertion_runsUnderTheFlightsContext(t *testing.T) {
 		c := newAssertion(t, f, nil, func(ctx context.Context) (string, error) {
 			deadline, ok := ctx.Deadline()
 			require.True(t, ok)
-			require.Equal(t, flightLimit, time.Until(deadline))
+			require.Equal(t, tokens.FlightLimit, time.Until(deadline))
 			require.Nil(t, ctx.Value(key{}), "a caller's values are not safe to use once it has left")
 			time.Sleep(time.Minute)
 			return "a.b.c", ctx.Err()
@@ -77,6 +79,7 @@ func TestAssertion_runsUnderTheFlightsContext(t *testing.T) {
 
 func TestAssertion_failures(t *testing.T) {
 	const failed = "ClientAssertionCredential: Entra: getAssertion failed: "
+	const crashed = "ClientAssertionCredential: Entra: getAssertion panicked, or ended its goroutine; the log record \"panic\" has the stack"
 	at := time.Now()
 	for _, row := range []struct {
 		name   string
@@ -88,14 +91,14 @@ func TestAssertion_failures(t *testing.T) {
 		{"a long one", func(context.Context) (string, error) { return "", errors.New(strings.Repeat("x", 1000)) }, failed + strings.Repeat("x", 400) + "…", ""},
 		{"one of a context", func(context.Context) (string, error) { return "", context.DeadlineExceeded }, failed + "context deadline exceeded", ""},
 		{"nothing", func(context.Context) (string, error) { return "", nil }, failed + "it returned an empty assertion", ""},
-		{"a panic", func(context.Context) (string, error) { panic("at\nthe disco") }, failed + "it panicked: at the disco", ""},
-		{"a panic of the runtime", func(ctx context.Context) (string, error) { return strings.Split("", "")[len("x")], ctx.Err() },
-			failed + "it panicked: runtime error: index out of range [1] with length 0", ""},
+		{"a panic", func(context.Context) (string, error) { panic("at\nthe disco") }, crashed, ReasonPanic},
+		{"a panic of the runtime", func(ctx context.Context) (string, error) { return strings.Split("", "")[len("x")], ctx.Err() }, crashed, ReasonPanic},
+		{"nothing in an error's place", func(context.Context) (string, error) { return "", (*CredentialUnavailableError)(nil) }, failed + "the credential is unavailable", ""},
+		{"nothing in another error's place", func(context.Context) (string, error) { return "", (*AuthenticationFailedError)(nil) }, failed + "authentication failed", ""},
 		{"another credential's", func(context.Context) (string, error) {
 			return "", fmt.Errorf("identity: %w", &AuthenticationFailedError{Reason: ReasonThrottled, RetryAfter: at, message: "IMDS is throttling"})
 		}, failed + "identity: IMDS is throttling", ReasonThrottled},
-		{"the end of its goroutine", func(context.Context) (string, error) { runtime.Goexit(); return "", nil },
-			"managedid: the transport or the callback ended the goroutine of a request", ReasonNotReady},
+		{"the end of its goroutine", func(context.Context) (string, error) { runtime.Goexit(); return "", nil }, crashed, ReasonPanic},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -123,7 +126,7 @@ func TestAssertion_thatNeverComesKeepsNobodyForEver(t *testing.T) {
 		c := newAssertion(t, &fakeEntra{}, nil, func(context.Context) (string, error) { <-end; return "a.b.c", nil })
 		r := get(ctx0, c, vault)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		require.Equal(t, flightLimit, r.took)
+		require.Equal(t, tokens.FlightLimit, r.took)
 		close(end)
 	})
 }
@@ -217,7 +220,7 @@ func TestAssertion_twoCredentialsShareNoToken(t *testing.T) {
 		c, err := NewClientAssertionCredential(someTenant, someClient, counted(), nil)
 		require.NoError(t, err)
 		processCache.mu.Lock()
-		require.NotContains(t, processCache.identities, c.source.identity)
+		require.NotContains(t, processCache.sets.m, c.source.identity)
 		processCache.mu.Unlock()
 	}
 }
@@ -230,7 +233,7 @@ func TestAssertion_constructorRefusesWhatCannotWork(t *testing.T) {
 		want           string
 	}{
 		{"t", "c", nil, "getAssertion must not be nil"},
-		{"", "c", counted(), "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only"},
+		{"", "c", counted(), "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has at most 253 letters, digits, dots and hyphens only"},
 		{"t", "", counted(), "the client ID is empty"},
 	} {
 		c, err := NewClientAssertionCredential(row.tenant, row.client, row.f, nil)

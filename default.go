@@ -93,7 +93,7 @@ func NewDefaultAzureCredential(options *DefaultAzureCredentialOptions) (*Default
 	if err != nil {
 		return nil, err
 	}
-	chain.name, chain.logger = "DefaultAzureCredential", o.Logger
+	chain.name, chain.log = "DefaultAzureCredential", recorder{o.Logger}
 	if slices.Contains(names, nameManagedIdentity) {
 		chain.hint = "to use a developer's sign-in, set " + selectorVariable + "=dev; on a laptop without one, run the program beside the emulator"
 	}

@@ -139,7 +139,7 @@ func TestDefault_environmentAndWorkloadIdentity(t *testing.T) {
 		{name: "an empty secret is unset", variables: []string{client, certificate, "AZURE_CLIENT_SECRET="},
 			want: env + "AZURE_CLIENT_CERTIFICATE_PATH is set, but not AZURE_TENANT_ID" + skip},
 		{name: "an illegal tenant", variables: []string{"AZURE_TENANT_ID=a/b", client, secret},
-			want: env + "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only" + skip},
+			want: env + "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has at most 253 letters, digits, dots and hyphens only" + skip},
 		{name: "an authority without TLS", variables: []string{tenant, client, secret, "AZURE_AUTHORITY_HOST=http://localhost"},
 			want: env + "AZURE_AUTHORITY_HOST is not an https URL without a query" + skip},
 

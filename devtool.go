@@ -14,6 +14,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // tool is a program in which a developer has signed in, and which gives tokens of that identity.
@@ -39,7 +41,7 @@ const toolLimit = 30 * time.Second
 
 func newToolCredential(t *tool, o toolConfig) (*credential, error) {
 	if o.tenantID != "" && !validTenant(o.tenantID) {
-		return nil, misconfigured(t.credential, "the TenantID is not valid: it has letters, digits, dots and hyphens only")
+		return nil, misconfigured(t.credential, "the TenantID is not valid: it has at most 253 letters, digits, dots and hyphens only")
 	}
 	o.cache = cacheFor(o.cache, &azcore.ClientOptions{})
 	home, err := t.inTenant(o, o.tenantID)
@@ -85,7 +87,7 @@ func (t *tool) inTenant(o toolConfig, tenant string) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.run = func(ctx context.Context, a ask) (token, error) { return t.run(ctx, c.who, a, tenant) }
+	c.run = func(ctx context.Context, a ask) (tokens.Token, error) { return t.run(ctx, c.who, a, tenant) }
 	return c, nil
 }
 
@@ -93,9 +95,9 @@ func (t *tool) inTenant(o toolConfig, tenant string) (*credential, error) {
 type noTransport struct{ policy.Transporter }
 
 // run gets a token from the program.
-func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (result token, err error) {
-	fail := func(reason Reason, text string) (token, error) {
-		return token{}, &AuthenticationFailedError{Reason: reason, message: who + ": " + text}
+func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (result tokens.Token, err error) {
+	fail := func(reason Reason, text string) (tokens.Token, error) {
+		return tokens.Token{}, &AuthenticationFailedError{Reason: reason, message: who + ": " + text}
 	}
 	if strings.ContainsFunc(a.scope, func(r rune) bool { return r != ' ' && notInScope(r) }) {
 		return fail(ReasonInvalidScope, "the scope has characters other than letters, digits and . - _ / :")
@@ -106,7 +108,7 @@ func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (resul
 	}
 	path, err := exec.LookPath(t.program) // which refuses one of the current folder
 	if err != nil {
-		return token{}, &CredentialUnavailableError{Reason: ReasonAbsent, message: who + ": the program " + t.program + " is not on the PATH; install it, or correct the PATH"}
+		return tokens.Token{}, &CredentialUnavailableError{Reason: ReasonAbsent, message: who + ": the program " + t.program + " is not on the PATH; install it, or correct the PATH"}
 	}
 	output, stderr, err := runProgram(ctx, path, arguments)
 	if err != nil {
@@ -122,15 +124,15 @@ func (t *tool) run(ctx context.Context, who string, a ask, tenant string) (resul
 	return result, nil
 }
 
-func (t *tool) read(output []byte, now time.Time) (token, error) {
+func (t *tool) read(output []byte, now time.Time) (tokens.Token, error) {
 	raw, expires, err := t.decode(output)
 	switch {
 	case err != nil || !isToken(raw) || expires.UTC().Year() > 9999:
-		return token{}, errors.New("the program's output is not the JSON of a token")
+		return tokens.Token{}, errors.New("the program's output is not the JSON of a token")
 	case !now.Before(expires):
-		return token{}, errors.New("the program gave a token that has expired; check the clock of this machine")
+		return tokens.Token{}, errors.New("the program gave a token that has expired; check the clock of this machine")
 	}
-	return token{AccessToken: azcore.AccessToken{Token: raw, ExpiresOn: expires.UTC()}}, nil
+	return tokens.Token{AccessToken: azcore.AccessToken{Token: raw, ExpiresOn: expires.UTC()}}, nil
 }
 
 // runProgram runs a program, without a shell, in its own folder, and returns what it writes, at most 1 MiB each.

@@ -189,7 +189,7 @@ func TestTools_constructorsRefuseWhatCannotWork(t *testing.T) {
 		require.Error(t, err)
 	}
 	_, err := NewAzureDeveloperCLICredential(&AzureDeveloperCLICredentialOptions{TenantID: "--help=x"})
-	requireError(t, err, "AzureDeveloperCLICredential: the TenantID is not valid: it has letters, digits, dots and hyphens only")
+	requireError(t, err, "AzureDeveloperCLICredential: the TenantID is not valid: it has at most 253 letters, digits, dots and hyphens only")
 }
 
 func TestTools_oldVersionsSayALocalTime(t *testing.T) {

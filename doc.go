@@ -22,16 +22,22 @@
 //
 // Tokens are cached in memory, per process: a hit takes no lock and allocates nothing. A token is refreshed in the
 // background five to ten minutes before it expires, and is handed out until it expires whatever the endpoint does. However many
-// goroutines and credentials ask for one token, one request is under way for it. When an endpoint answers 429, or a server error
-// with Retry-After, all credentials stop asking it until the time it named, for five minutes at most; a caller without a token waits
-// if the pause ends before its deadline and within two minutes, else fails at once. All this is shared through
+// goroutines and credentials ask for one token, one request is under way for it; a second one goes out beside it where it has no answer
+// for three seconds. When an endpoint answers 429, or a server error with Retry-After, all credentials stop asking it until the time it
+// named, for five minutes at most, or for some seconds where it named none; a caller without a token waits if the pause ends before its
+// deadline, or within three minutes where it has none, else fails at once. Who waits at an endpoint's limit is served by deadline, the
+// earliest first. While an endpoint fails, it is tried about once a second as long as new callers come. All this is shared through
 // a [TokenCache]: that of the process, unless a credential is given one, or has a Transport, policies or retry options of
 // its own. What names a token there is all that changes it: authority, tenant, client, what proves the identity, scopes
 // and the handling of CAE.
 //
 // A credential on its own, or one whose endpoint the host's variables announce, waits for an endpoint that is still booting
-// as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds. A request that was begun
-// goes on when its callers have left, for three minutes at most: the next caller has its token.
+// as long as the caller's context allows. In a chain, an IMDS that isn't there is known within three seconds. One that is connected to and
+// says nothing is passed over when a second connection was silent too, and asked again when the next link's token is refreshed. A request
+// that was sent goes on when its callers have left, for three minutes at most: the next caller has its token. One that was not leaves
+// the queue.
+//
+// A panic of a Transport, policy, tracer, logger or callback is an error for those who wait, of [ReasonPanic], and ends nothing else.
 //
 // # Errors
 //
@@ -63,7 +69,9 @@
 //     identity, scope, reason, error; an SDK's client may say no more than "context deadline exceeded"
 //   - debug "try failed" (another may follow): source, endpoint, try, failure (a status, or what the connection met)
 //   - warn "endpoint throttled": the same, and until
-//   - info "credential chosen": chain, credential, source, identity
+//   - info "credential chosen": chain, credential, source, identity; before another search, "the links before the chosen credential are
+//     asked again, since one of them had said nothing"
+//   - error "panic": in (whose code), stack; never the panic's value
 //
 // ClientOptions.TracingProvider gets a span for each request for a token, not for hits, with those of its tries in it, and
 // [TokenCache.Stats] the numbers for metrics.

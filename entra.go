@@ -31,7 +31,7 @@ type entra struct {
 	authority *url.URL
 	proof     proof
 
-	others sync.Map // other tenants, in lower case → *credential
+	others sync.Map // other tenants, in lower case → weak.Pointer[credential]
 }
 
 // proof is what shows Entra that the application is what it says it is.
@@ -40,8 +40,9 @@ type proof struct {
 	parameter string // client_secret or client_assertion
 	signed    bool   // with a certificate, anew for each request
 	read      func(ctx context.Context, tokenURL string) (string, error)
-	age       func() string // of the assertion, in an error; nil: unknown
-	file      string        // that it is read from; "": none
+	age       func() string           // of the assertion, in an error; nil: unknown
+	file      string                  // that it is read from; "": none
+	preparing func() (string, Reason) // see source
 }
 
 // credential makes the credential for one tenant, and its twin.
@@ -76,6 +77,7 @@ func (e *entra) source(tenant string) *source {
 		client:      entraClient,
 		scope:       entraScope,
 		request:     func(ctx context.Context, a ask) (*policy.Request, error) { return e.request(ctx, tokenURL, a) },
+		preparing:   e.proof.preparing,
 		explain:     func(a answer) verdict { return e.explain(a, tenant) },
 		explained: explained{
 			url:       tokenURL,

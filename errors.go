@@ -40,11 +40,19 @@ type AuthenticationFailedError struct {
 // Error returns one line whose text is stable: identifiers and times are in fields only. It ends with the address of its Reason's
 // [Reason.Help].
 func (e *AuthenticationFailedError) Error() string {
+	if e == nil { // a transport's typed nil
+		return "authentication failed"
+	}
 	return cmp.Or(e.message, "authentication failed") + e.Reason.see() // a program's own may have no message
 }
 
 // Unwrap returns the error of the caller's context where that has ended, else nil.
-func (e *AuthenticationFailedError) Unwrap() error { return e.cause }
+func (e *AuthenticationFailedError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.cause
+}
 
 // NonRetriable keeps an SDK's retry policy from repeating what this package has retried already.
 func (*AuthenticationFailedError) NonRetriable() {}
@@ -59,6 +67,7 @@ type CredentialUnavailableError struct {
 
 	message    string
 	unanswered string // why no answer came, if none did; to a caller who knows that the endpoint is there, it is not ready
+	silent     bool   // its silence is all that shows that the endpoint isn't there, which proves nothing
 }
 
 // NewCredentialUnavailableError makes the error by which a link of one's own tells a chain to go on.
@@ -69,7 +78,9 @@ func NewCredentialUnavailableError(message string) error {
 // Error returns one line; a chain's has the lines of its links, joined by "; ". It ends with the address of its Reason's
 // [Reason.Help], where there is a Reason.
 func (e *CredentialUnavailableError) Error() string {
-	if e.Reason == "" { // a link of the user's own
+	if e == nil { // a transport's typed nil
+		return "the credential is unavailable"
+	} else if e.Reason == "" { // a link of the user's own
 		return e.message
 	}
 	return e.message + e.Reason.see()
@@ -90,12 +101,18 @@ func misconfigured(name, problem string) error {
 func copyError(err error) error {
 	switch e := err.(type) {
 	case *AuthenticationFailedError:
+		if e == nil {
+			return &AuthenticationFailedError{}
+		}
 		c := *e
 		if c.response != nil {
 			c.RawResponse = c.response()
 		}
 		return &c
 	case *CredentialUnavailableError:
+		if e == nil {
+			return &CredentialUnavailableError{}
+		}
 		c := *e
 		return &c
 	}
@@ -104,10 +121,10 @@ func copyError(err error) error {
 
 // ReasonOf returns the Reason of an error of either type of this package, however it is wrapped, "" for any other error.
 func ReasonOf(err error) Reason {
-	if e, ok := errors.AsType[*AuthenticationFailedError](err); ok {
+	if e, ok := errors.AsType[*AuthenticationFailedError](err); ok && e != nil {
 		return e.Reason
 	}
-	if e, ok := errors.AsType[*CredentialUnavailableError](err); ok {
+	if e, ok := errors.AsType[*CredentialUnavailableError](err); ok && e != nil {
 		return e.Reason
 	}
 	return ""
@@ -232,6 +249,8 @@ func newTransportError(err error, req *http.Request) transportError {
 func (e transportError) Error() string { return e.cause }
 func (e transportError) Unwrap() error { return e.err }
 
+const noAnswerInTime = "no answer in time"
+
 // transportCause is the stable part of a transport's error: no address, port, URL or time, and nothing that was received.
 func transportCause(err error, secrets ...string) string {
 	if e, ok := errors.AsType[transportError](err); ok {
@@ -239,7 +258,7 @@ func transportCause(err error, secrets ...string) string {
 	}
 	var netErr net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
-		return "no answer in time"
+		return noAnswerInTime
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return "the host's name can't be resolved"

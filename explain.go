@@ -87,7 +87,7 @@ func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOp
 			continue
 		}
 		report := l.explain()
-		if c.winner.Load() == l {
+		if w := c.winner.Load(); w != nil && w.link == l {
 			report.State = LinkInUse
 		}
 		if options != nil && options.Probe && l.own != nil && l.own.run == nil {
@@ -140,10 +140,7 @@ func (c *credential) explain() LinkReport {
 
 // throttledUntil is zero where the endpoint hasn't asked for a pause that lasts.
 func (c *credential) throttledUntil() time.Time {
-	if _, opens := c.news(); opens.After(time.Now()) {
-		return opens.Round(0).UTC()
-	}
-	return time.Time{}
+	return later(time.Time{}, c.gate.Status().Opens)
 }
 
 // linkVariables are the variables that a link may go by.

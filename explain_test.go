@@ -14,6 +14,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 func TestExplain_eachLinksState(t *testing.T) {
@@ -208,23 +210,28 @@ func TestExplain_probe(t *testing.T) {
 // A probe is a request like any other: it is sent in turn, and what it is told holds for all.
 func TestExplain_probesInTurn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		f, c := newFakeIMDS(t, func(_ int, r *http.Request) (*http.Response, error) {
-			return respond(r, 429, "{}", "Retry-After", "300"), delayed(r, 5*time.Second)
+		f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
+			if n == 0 {
+				return imdsToken(r, time.Hour), delayed(r, 500*time.Millisecond)
+			}
+			return respond(r, 429, "{}", "Retry-After", "300"), nil
 		})
 		chain := newChain(t, nil, c)
 		explain := func() LinkReport { return chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0] }
-		first, cancel := context.WithCancel(ctx0)
-		go get(first, chain, vault)
+		go get(ctx0, chain, vault)
 		synctest.Wait()
-		require.Equal(t, "not asked, since a request before it takes too long", explain().Probe.Answer)
-		time.Sleep(3 * time.Second)
-		cancel()
-		l := explain()
-		require.Equal(t, "not asked, since the endpoint has asked for a pause", l.Probe.Answer)
-		require.Equal(t, time.Now().Add(5*time.Minute-time.Second).UTC(), l.ThrottledUntil)
-		require.Contains(t, l.String(), "\n   throttled until 2000-01-01T00:05:05Z\n   probe     not asked, since the endpoint has asked for a pause\n")
+		short, cancel := context.WithTimeout(ctx0, 100*time.Millisecond)
+		defer cancel()
+		l := chain.Explain(short, &ExplainOptions{Probe: true}).Links[0]
+		require.Equal(t, "not asked, since the caller's context has ended", l.Probe.Answer)
 		require.Len(t, f.requests(), 1)
-		time.Sleep(flightLimit)
+		require.Contains(t, explain().Probe.Answer, "429")
+		l = explain()
+		require.Equal(t, "not asked, since the endpoint has asked for a pause", l.Probe.Answer)
+		requireJittered(t, 5*time.Minute, l.ThrottledUntil.Sub(time.Now().UTC()))
+		require.Contains(t, l.String(), "\n   throttled until 2000-01-01T00:05:0")
+		require.Len(t, f.requests(), 2)
+		time.Sleep(tokens.FlightLimit)
 	})
 	bubble(t, func(t *testing.T) {
 		f, c := newFakeIMDS(t, func(_ int, r *http.Request) (*http.Response, error) {
@@ -232,7 +239,7 @@ func TestExplain_probesInTurn(t *testing.T) {
 		})
 		l := newChain(t, nil, c).Explain(ctx0, &ExplainOptions{Probe: true}).Links[0]
 		require.Equal(t, "there, and it is IMDS (a probe gets 429 Too Many Requests)", l.Probe.Answer)
-		require.Equal(t, time.Now().Add(5*time.Minute).UTC(), l.ThrottledUntil)
+		requireJittered(t, 5*time.Minute, time.Until(l.ThrottledUntil))
 		require.Equal(t, ReasonThrottled, asCredentialError(t, get(ctx0, c, vault).err))
 		require.Len(t, f.requests(), 1, "the probe alone")
 	})

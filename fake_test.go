@@ -11,6 +11,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 const vault = "https://vault.azure.net/.default"
@@ -131,6 +133,6 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f(t)
-		time.Sleep(flightLimit)
+		time.Sleep(tokens.FlightLimit)
 	})
 }

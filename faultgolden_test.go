@@ -91,11 +91,7 @@ func tabulated(lines []faultLine) string {
 		case l.name == "":
 			l.name = fmt.Sprintf("status %d to %d", l.first, l.last)
 		}
-		tries := "1 try"
-		if l.cell.tries != 1 {
-			tries = fmt.Sprintf("%d tries", l.cell.tries)
-		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", l.name, l.cell.outcome, tries, l.cell.wait)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", l.name, l.cell.outcome, l.cell.tries, l.cell.wait)
 	}
 	_ = w.Flush()
 	return b.String()

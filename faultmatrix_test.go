@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/managedidtest"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // faultSource is a credential and the host that it is on.
@@ -76,7 +78,7 @@ func faultyArc(t *testing.T, h *faultHost, o azcore.ClientOptions, cache *TokenC
 // faultCell is a fault at a source: what comes of a call without a token and without a deadline.
 type faultCell struct {
 	outcome string
-	tries   int
+	tries   string // or at most
 	wait    string // at most
 }
 
@@ -84,7 +86,7 @@ type faultCell struct {
 var bounds = []struct {
 	limit time.Duration
 	text  string
-}{{0, "at once"}, {time.Second, "1 s"}, {20 * time.Second, "20 s"}, {time.Minute, "1 min"}, {2 * time.Minute, "2 min"}, {flightLimit, "3 min"}}
+}{{0, "at once"}, {time.Second, "1 s"}, {20 * time.Second, "20 s"}, {time.Minute, "1 min"}, {130 * time.Second, "2 min"}, {tokens.FlightLimit, "3 min"}}
 
 func boundOf(d time.Duration) string {
 	for _, b := range bounds {
@@ -93,6 +95,19 @@ func boundOf(d time.Duration) string {
 		}
 	}
 	return "too long: " + d.String()
+}
+
+// triesOf counts few tries, and says of more how many they are at most, since rests and pauses are random.
+func triesOf(n int) string {
+	if n == 1 {
+		return "1 try"
+	}
+	for _, limit := range []int{12, 24, 37, 44, 65, 120, 200} {
+		if n > 7 && n <= limit {
+			return fmt.Sprintf("up to %d tries", limit)
+		}
+	}
+	return fmt.Sprintf("%d tries", n)
 }
 
 func outcomeOf(err error) string {
@@ -119,14 +134,14 @@ func (of *faultSource) play(t *testing.T, row *faultRow, certificates map[string
 			if row.id {
 				id = ClientID(someGUID)
 			}
-			c, err := of.credential(t, h, azcore.ClientOptions{Transport: h.client()}, NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore}), id)
+			c, err := of.credential(t, h, azcore.ClientOptions{Transport: h.client()}, NewTokenCache(&TokenCacheOptions{RefreshBefore: tokens.DefaultRefreshBefore}), id)
 			require.NoError(t, err)
 			return c
 		}
 		c := fresh()
 		h.begin()
 		r := get(ctx0, c, vault)
-		result = faultCell{outcomeOf(r.err), int(h.tries.Load()), boundOf(r.took)}
+		result = faultCell{outcomeOf(r.err), triesOf(int(h.tries.Load())), boundOf(r.took)}
 		checkResult(t, r)
 		impatient(t, fresh())
 		h.end()
@@ -185,7 +200,7 @@ func survives(t *testing.T, h *faultHost, c azcore.TokenCredential) {
 		time.Sleep(time.Until(first.token.ExpiresOn.Add(-left)))
 		r := get(ctx0, c, vault)
 		require.NoError(t, r.err)
-		require.LessOrEqual(t, r.took, urgentWait)
+		require.LessOrEqual(t, r.took, tokens.UrgentWait)
 		require.True(t, r.token.ExpiresOn.After(time.Now()))
 	}
 }

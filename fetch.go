@@ -9,17 +9,21 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"github.com/managedid/managedid/internal/gate"
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // source is one kind of endpoint that gives tokens: what it wants, and what its answers mean.
 type source struct {
 	name string // in errors and logs
 	host string // in errors
-	// doubt says why the endpoint may be another than the one that is meant, where it isn't found. "": nothing shows that.
+	// doubt says why the endpoint may be another than the one that is meant, where it isn't found. "": nothing shows
+	// that.
 	doubt string
 	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
 	identity, endpoint string
-	limits             limits
+	limits             gate.Config
 	explained
 	retry     policy.RetryOptions // defaults for the fields that the user left zero
 	announced bool                // by the host's variables or the caller: it is there, or will be
@@ -31,9 +35,14 @@ type source struct {
 	// sendsClaims tells whether a request says that a challenge was met, and that the caller handles CAE.
 	sendsClaims bool
 	request     func(context.Context, ask) (*policy.Request, error)
-	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it always does.
+	// preparing says what is going on while a request is being made, and what kind of failure that is. Nil: that
+	// takes no time.
+	preparing func() (string, Reason)
+	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it
+	// always does.
 	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
-	// oneTime: what an answer asked for is good for one request. Where that request's answer was lost, a 401 to its repetition means no more.
+	// oneTime: what an answer asked for is good for one request. Where that request's answer was lost, a 401 to its
+	// repetition means no more.
 	oneTime bool
 	// confirm checks a successful answer before its token is taken; nil: nothing to check.
 	confirm func(body []byte) error
@@ -42,6 +51,9 @@ type source struct {
 	// explain says what a failure means, and what to do about it.
 	explain func(answer) verdict
 }
+
+// recognises tells whether an answer is the endpoint's own.
+func (s *source) recognises(a answer) bool { return s.recognise == nil || s.recognise(a) }
 
 // explained is what only Explain and logs need of a source. Each may be empty.
 type explained struct {
@@ -76,13 +88,13 @@ func (v verdict) Error() string { return v.advice }
 func (verdict) NonRetriable() {}
 
 // fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
-func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
-	req, resp, last, err := c.exchange(ctx, a)
+func (c *credential) fetch(ctx context.Context, r *request, a ask) (t tokens.Token, err error) {
+	req, resp, last, err := c.exchange(ctx, r, a)
 	spent := func() bool {
-		return err == nil && c.source.oneTime && resp.StatusCode == http.StatusUnauthorized && last.number > 1
+		return err == nil && c.source.oneTime && resp.StatusCode == http.StatusUnauthorized && last.tries > 1
 	}
 	if spent() {
-		if req, resp, last, err = c.exchange(ctx, a); spent() {
+		if req, resp, last, err = c.exchange(ctx, r, a); spent() {
 			err = c.notReady("the answers break off")
 		}
 	}
@@ -91,49 +103,55 @@ func (c *credential) fetch(ctx context.Context, a ask) (t token, err error) {
 	}
 	body, err := runtime.Payload(resp)
 	if err != nil {
-		return t, c.unanswered(ctx, err)
+		return t, c.unanswered(ctx, last, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return t, c.refused(req, resp, body)
+		return t, c.refused(req, resp, last, body)
 	}
 	if c.source.confirm != nil {
 		if err := c.source.confirm(body); err != nil {
 			return t, c.unable(err)
 		}
 	}
-	t, err = decodeToken(body, last.sent, time.Now())
-	t.clientID = redacted(t.clientID, secrets(req.Raw())...)
+	t, err = decodeToken(body, resp.Header.Get("Date"), last.sent, time.Now())
+	t.ClientID = redacted(t.ClientID, secrets(req.Raw())...)
 	if err != nil && c.isProven() {
 		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
 	} else if err != nil {
-		err = notRecognised(c.who, c.source, readAnswer(resp))
+		err = notRecognised(c.who, c.source, readAnswer(resp).status)
 	}
 	return t, err
 }
 
 // exchange sends a request, and the one that its answer asks for. It returns the last.
-func (c *credential) exchange(ctx context.Context, a ask) (req *policy.Request, resp *http.Response, last attempt, err error) {
-	if req, err = c.source.request(ctx, a); err != nil {
-		return nil, nil, last, c.unable(err)
+func (c *credential) exchange(ctx context.Context, r *request, a ask) (req *policy.Request, resp *http.Response, last *dispatch, err error) {
+	r.preparing.Store(true)
+	req, err = c.source.request(ctx, a)
+	r.preparing.Store(false)
+	if err != nil {
+		return nil, nil, nil, c.unable(err)
 	}
-	if resp, last, err = c.send(req); err == nil && c.source.again != nil {
+	if resp, last, err = c.send(r, req, false); err == nil && c.source.again != nil {
 		next, err2 := c.source.again(ctx, a, req, resp)
 		if err2 != nil {
-			return nil, nil, last, c.unheeded(resp, err2)
+			return nil, nil, nil, c.unheeded(resp, err2)
 		} else if next != nil {
 			req = next
-			resp, last, err = c.send(req)
+			resp, last, err = c.send(r, req, c.source.oneTime)
 		}
 	}
 	if err != nil {
-		err = c.unanswered(ctx, err, secrets(req.Raw())...)
+		err = c.unanswered(ctx, last, err, secrets(req.Raw())...)
 	}
 	return req, resp, last, err
 }
 
 // unable explains why a request couldn't be made, or an answer not taken.
 func (c *credential) unable(err error) error {
-	if e, ok := err.(callbackError); ok {
+	switch e := err.(type) {
+	case callbackError:
+		return e.of(c.who)
+	case crash:
 		return e.of(c.who)
 	}
 	reason := ReasonConfiguration
@@ -153,82 +171,113 @@ func (c *credential) unheeded(resp *http.Response, err error) error {
 	return err
 }
 
-// send returns the last answer, with the Retry-After that the gate had hidden, and its try.
-func (c *credential) send(req *policy.Request) (*http.Response, attempt, error) {
-	try := attempt{sent: time.Now()} // unless a policy of the user's answers by itself
-	resp, err := c.client.Pipeline().Do(req)
-	req.OperationValue(&try)
+// send sends a request through the pipeline, and returns the answer and what is known of its tries.
+func (c *credential) send(r *request, req *policy.Request, oneTime bool) (*http.Response, *dispatch, error) {
+	d := &dispatch{request: r, oneTime: oneTime, pipeline: c.client.Pipeline(), began: time.Now()}
+	d.sent = d.began // unless a policy of the user's answers by itself
+	raw := req.Raw()
+	d.original = raw.Clone(raw.Context())
+	var err error
+	var ok bool
+	if d.limit, ok = raw.Context().Deadline(); !ok {
+		d.limit = d.began.Add(tokens.FlightLimit)
+	}
+	if d.unsent, err = readBody(req); err != nil {
+		return nil, d, err
+	} else if err = req.RewindBody(); err != nil {
+		return nil, d, err
+	}
+	*raw = *raw.WithContext(context.WithValue(raw.Context(), dispatchKey{}, d))
+	resp, err := d.pipeline.Do(req)
 	if resp == nil && err == nil {
 		err = errNothing
-	} else if err == nil {
-		for name, values := range try.retryAfter {
-			resp.Header[name] = values
-		}
 	}
-	return resp, try, err
+	return resp, d, err
 }
 
 // errNothing is what becomes of nothing at all.
 var errNothing = errors.New("neither an answer nor an error came back")
 
 // isProven tells whether the endpoint is known to be what it is taken for.
-func (c *credential) isProven() bool {
-	if c.source.recognise == nil {
-		return true
+func (c *credential) isProven() bool { return c.source.recognise == nil || c.gate.Status().Proven }
+
+// overdue is the error of a flight whose time is over.
+func (c *credential) overdue() error {
+	status := c.gate.Status()
+	cause := "no token within " + tokens.FlightLimit.String()
+	if status.Failure != "" {
+		cause += " (the endpoint's last failure: " + status.Failure + ")"
 	}
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	return c.endpoint.presence.proven
+	if !c.isProven() {
+		return absent(c.who, c.source, cause, false)
+	}
+	e := c.notReady(cause)
+	c.blame(e, status)
+	return e
 }
 
 // unanswered explains a flight that ended without an answer. It never wraps err: only a caller whose own
 // context ended may see an error that matches a context's.
-func (c *credential) unanswered(ctx context.Context, err error, secrets ...string) error {
-	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok {
+func (c *credential) unanswered(ctx context.Context, d *dispatch, err error, secrets ...string) error {
+	if errors.Is(err, gate.ErrAbandoned) {
+		return err
+	}
+	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok && own != nil {
 		return own
 	}
-	cause, proven := transportCause(err, secrets...), c.isProven()
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	if ctx.Err() != nil {
-		if cause = "no token within " + flightLimit.String(); c.endpoint.failure != "" {
-			cause += " (the endpoint's last failure: " + c.endpoint.failure + ")"
-		}
+	if v, ok := errors.AsType[crash](err); ok {
+		return v.of(c.who)
 	}
-	if !proven {
-		return absent(c.who, c.source, cause)
+	if ctx.Err() != nil {
+		return c.overdue()
+	}
+	cause := transportCause(err, secrets...)
+	if !c.isProven() {
+		return absent(c.who, c.source, cause+d.effort(), errors.Is(err, context.DeadlineExceeded))
 	}
 	if v, ok := errors.AsType[verdict](err); ok {
 		return &AuthenticationFailedError{Reason: v.reason, message: c.who + ": " + v.advice}
 	}
-	e := c.notReady(cause)
-	if ctx.Err() != nil {
-		c.endpoint.blame(e)
+	return c.notReady(cause + d.effort())
+}
+
+// effort says how often and how long a request was tried that was tried again.
+func (d *dispatch) effort() string {
+	if d == nil || d.tries < 2 {
+		return ""
 	}
-	return e
+	return fmt.Sprintf(", %d tries in %v", d.tries, time.Since(d.began).Round(time.Second))
+}
+
+// absent is the error of an endpoint that isn't there. silent: that it said nothing is all that shows it.
+func absent(who string, s *source, cause string, silent bool) error {
+	message := fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)
+	if s.doubt != "" {
+		message += "; " + s.doubt
+	}
+	return &CredentialUnavailableError{Reason: ReasonAbsent, unanswered: cause, silent: silent, message: message}
+}
+
+func notRecognised(who string, s *source, status int) error {
+	return &CredentialUnavailableError{Reason: ReasonAbsent,
+		message: fmt.Sprintf("%s: what answers at %s is something else, perhaps a proxy (%s)", who, s.host, statusLine(status))}
 }
 
 func (c *credential) notReady(cause string) *AuthenticationFailedError {
 	return &AuthenticationFailedError{Reason: ReasonNotReady, message: fmt.Sprintf("%s: no token from %s: %s", c.who, c.source.host, cause)}
 }
 
-// refused explains the answer that azcore's retry policy did not, or no longer, retry.
-func (c *credential) refused(req *policy.Request, resp *http.Response, body []byte) error {
+// refused explains an answer that is not, or no longer, tried again.
+func (c *credential) refused(req *policy.Request, resp *http.Response, d *dispatch, body []byte) error {
 	secrets := secrets(req.Raw())
 	a := readAnswer(resp, secrets...)
-	if c.source.recognise != nil && !c.isProven() {
-		return notRecognised(c.who, c.source, a)
+	if !c.isProven() {
+		return notRecognised(c.who, c.source, a.status)
 	}
 	v := c.source.explain(a)
-	message := fmt.Sprintf("%s: %s (%s)", c.who, v.advice, a)
+	message := fmt.Sprintf("%s: %s (%s%s)", c.who, v.advice, a, d.effort())
 	if v.unavailable {
 		return &CredentialUnavailableError{Reason: v.reason, message: message}
 	}
-	e := &AuthenticationFailedError{Reason: v.reason, message: message, response: responseMaker(resp, body, secrets...)}
-	c.endpoint.mu.Lock()
-	defer c.endpoint.mu.Unlock()
-	if opens := c.endpoint.gate.opens; opens.After(time.Now()) {
-		e.RetryAfter = opens
-	}
-	return e
+	return &AuthenticationFailedError{Reason: v.reason, RetryAfter: c.gate.Status().Opens, message: message, response: responseMaker(resp, body, secrets...)}
 }

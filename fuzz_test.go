@@ -16,6 +16,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 func TestVector1_recordedAnswersOfEachSource(t *testing.T) {
@@ -37,7 +39,7 @@ func TestVector1_recordedAnswersOfEachSource(t *testing.T) {
 	for name, body := range answers(t) {
 		row, ok := recorded[name]
 		at := time.Unix(row.at, 0).UTC()
-		got, err := decodeToken(body, at, at)
+		got, err := decodeToken(body, "", at, at)
 		require.Equal(t, !ok, strings.HasPrefix(name, "malformed-"), name)
 		if !ok {
 			require.Error(t, err, name)
@@ -83,14 +85,14 @@ func FuzzDecodeToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, tookSeconds int64) {
 		sent := july2017
 		now := sent.Add(time.Duration(uint64(tookSeconds)%180) * time.Second)
-		got, err := decodeToken(body, sent, now)
+		got, err := decodeToken(body, "", sent, now)
 		if err != nil {
 			require.Contains(t, decodeErrors, err.Error())
 			require.Zero(t, got)
 			return
 		}
 		requireUsable(t, got, now)
-		again, err := decodeToken([]byte(tokenBodyOf(got)), now, now)
+		again, err := decodeToken([]byte(tokenBodyOf(got)), "", now, now)
 		require.NoError(t, err)
 		require.Equal(t, got.ExpiresOn.Truncate(time.Second), again.ExpiresOn)
 		require.True(t, got.Token == again.Token)
@@ -100,10 +102,14 @@ func FuzzDecodeToken(f *testing.F) {
 			require.True(t, got.RefreshOn.Before(got.ExpiresOn))
 		}
 		requireOwn(t, body)
-		plan := got.planned(now, defaultRefreshBefore)
-		require.True(t, plan.due.After(now))
-		require.False(t, plan.due.After(plan.ExpiresOn))
-		require.Equal(t, fresh, plan.freshness(now))
+		plan := got.Planned(now, tokens.DefaultRefreshBefore)
+		require.True(t, plan.Due().After(now))
+		require.False(t, plan.Due().After(plan.ExpiresOn))
+		require.Equal(t, tokens.Fresh, plan.Freshness(now))
+		date := sent.Add(time.Duration(tookSeconds>>8%1e6) * time.Second)
+		if got, err = decodeToken(body, date.Format(http.TimeFormat), sent, now); err == nil {
+			requireUsable(t, got, now)
+		}
 	})
 }
 
@@ -121,7 +127,7 @@ func requireOwn(t *testing.T, body []byte) {
 	}
 }
 
-func tokenBodyOf(t token) string {
+func tokenBodyOf(t tokens.Token) string {
 	quoted, _ := json.Marshal(t.Token)
 	return fmt.Sprintf(`{"access_token":%s,"expires_on":%d}`, quoted, t.ExpiresOn.Unix())
 }

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // requireLine checks a text that goes into an error: one printable line of bounded length, without the secrets. Those are
@@ -140,7 +142,7 @@ func FuzzTools(f *testing.F) {
 }
 
 // requireUsable checks a token that was accepted.
-func requireUsable(t *testing.T, got token, now time.Time) {
+func requireUsable(t *testing.T, got tokens.Token, now time.Time) {
 	t.Helper()
 	require.NotEmpty(t, got.Token)
 	require.False(t, strings.ContainsFunc(got.Token, func(r rune) bool { return r <= ' ' || r > '~' }), "it can't be in a header")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -54,6 +55,16 @@ func requireError(t require.TestingT, err error, line string, of ...any) {
 		line += "; see " + ReasonOf(err).Help()
 	}
 	require.EqualError(t, err, line, of...)
+}
+
+// effort is what an error says of a request that was tried again.
+var effort = regexp.MustCompile(`, \d+ tries in \d+[hms0-9]*`)
+
+// requireGaveUp is requireError for a request that was tried again, whatever that took.
+func requireGaveUp(t require.TestingT, err error, line string) {
+	require.Regexp(t, effort, err.Error())
+	line += "; see " + ReasonOf(err).Help()
+	require.Equal(t, line, effort.ReplaceAllString(err.Error(), ""))
 }
 
 // blankEnvironment hides whatever identity the machine of the tests has.

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/managedidtest"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // azureMLEnvironment is that of a compute, with nothing else in it.
@@ -220,7 +222,7 @@ func TestHosts_readTheirVariablesForEachRequestTogether(t *testing.T) {
 func TestCache_tellsHostsAtOneAddressApart(t *testing.T) {
 	azureMLEnvironment(t)
 	cache := NewTokenCache(nil)
-	with := func(s Source, id ManagedIDKind) *identity {
+	with := func(s Source, id ManagedIDKind) *tokens.Set {
 		return credentialWith(t, &ManagedIdentityCredentialOptions{Source: s, ID: id, Cache: cache}).tokens
 	}
 	ml := with(SourceAzureML, nil)

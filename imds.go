@@ -11,6 +11,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"github.com/managedid/managedid/internal/gate"
 )
 
 // imdsRetry follows "How to use managed identities for Azure resources on an Azure VM to acquire an access token", section
@@ -45,7 +47,7 @@ func imdsSource(id ManagedIDKind) (*source, error) {
 		endpoint: endpoint.String(),
 		// the managed identity category's limits for a virtual machine: 20 requests per second and 5 at once
 		// ("Azure Instance Metadata Service", section Rate limiting)
-		limits: limits{parallel: 5, perSecond: 20},
+		limits: gate.Config{Parallel: 5, PerSecond: 20, Near: true},
 		retry:  imdsRetry(),
 		request: func(ctx context.Context, a ask) (*policy.Request, error) {
 			u := withIdentity(endpoint, "2018-02-01", a.scope, id, [3]string{"client_id", "object_id", "msi_res_id"})

@@ -16,19 +16,9 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
-)
 
-func TestCache_aSweepDropsBothKeysOfAnEntryOrNone(t *testing.T) {
-	now := time.Now()
-	e := &entry{underway: map[string]*flight{"": {}}}
-	require.False(t, e.drop(1, now))
-	e.underway = nil // it failed while the sweep was on its way to the second key
-	require.False(t, e.drop(1, now))
-	require.True(t, e.drop(2, now))
-	require.True(t, e.drop(2, now))
-	_, _, err := e.join(now, &order{})
-	require.ErrorIs(t, err, errGone)
-}
+	"github.com/managedid/managedid/internal/tokens"
+)
 
 // switched refuses connections until it is on.
 func switched(on *atomic.Bool) script {
@@ -61,36 +51,6 @@ func TestPresence_aChainDoesNotWaitForAPatientFlightThatRests(t *testing.T) {
 		require.Zero(t, r.took)
 		patient.Wait()
 		require.Len(t, f.requests(), 5) // the chain's try served the patient caller too
-	})
-}
-
-func TestCache_aProbeTakesARestingFlightsPlaceWithWhatIsLeftOfItsTime(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		o := &order{
-			count:   func(error) {},
-			span:    func(ctx context.Context) (context.Context, func(error)) { return ctx, func(error) {} },
-			fetch:   func(ctx context.Context, _ string) (token, error) { <-ctx.Done(); return token{}, errRefused },
-			overdue: func(context.Context) error { return errRefused },
-			report:  func(context.Context, token, error, time.Duration, time.Duration) {},
-		}
-		for left, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 2 * time.Second: 13 * time.Second} {
-			now := time.Now()
-			ctx, cancel := context.WithDeadline(ctx0, now.Add(left))
-			resting := &flight{order: o, deadline: now.Add(left), cancel: cancel, waiters: 3, done: make(chan struct{})}
-			resting.resting.Store(true)
-			e := &entry{underway: map[string]*flight{"": resting}}
-			_, f, err := e.join(now, &order{probe: true})
-			require.NoError(t, err)
-			require.Same(t, f, resting.next)
-			require.Equal(t, 4, f.waiters)
-			require.Error(t, ctx.Err())
-			require.Equal(t, now.Add(want), f.deadline)
-			f.resting.Store(true)
-			_, again, _ := e.join(now, &order{probe: true})
-			require.Equal(t, f.last, again == f, "a deadline is put off once")
-			again.cancel()
-			cancel()
-		}
 	})
 }
 
@@ -153,7 +113,7 @@ func TestPresence_aCallerThatLeftEarlyLeavesNoVerdictBehind(t *testing.T) {
 			}
 			return nil, nil
 		})
-		c.endpoint.presence.patient = false
+		c.gate.ShowConnections(true)
 		chain := chainWithOther(t, c)
 		ctx, cancel := context.WithTimeout(ctx0, time.Second)
 		defer cancel()
@@ -270,7 +230,7 @@ func TestCache_aTransportThatIgnoresItsContextHoldsNobodyBeyondTheFlightsLimit(t
 			r := get(ctx0, c, scope)
 			asCredentialError(t, r.err)
 			notOfAContext(t, r.err)
-			require.Equal(t, flightLimit, r.took)
+			require.Equal(t, tokens.FlightLimit, r.took)
 		}
 	})
 }
@@ -305,7 +265,7 @@ func TestErrors_quoteNothingOfAnotherCallersRequest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(ctx0, time.Second)
 		defer cancel()
 		requireError(t, get(ctx, c, vault).err,
-			"ManagedIdentityCredential: IMDS: no token before the caller's context ended: context deadline exceeded")
+			"ManagedIdentityCredential: IMDS: no token before the caller's context ended (nothing has answered at 169.254.169.254 for 1s): context deadline exceeded")
 	})
 }
 

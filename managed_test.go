@@ -14,6 +14,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 const (
@@ -136,9 +138,9 @@ func credentialWith(t *testing.T, o *ManagedIdentityCredentialOptions) *ManagedI
 func TestCache_ofTheProcessServesCredentialsThatHaveNothingOfTheirOwn(t *testing.T) {
 	blankEnvironment(t)
 	first := credentialWith(t, nil)
-	require.Same(t, processCache.identity(first.source.identity), first.tokens)
+	require.Same(t, processCache.set(first.source.identity), first.tokens)
 	nothing := policy.RetryOptions{}
-	addPolicy := []policy.Policy{&throttlePolicy{}}
+	addPolicy := []policy.Policy{&retryPolicy{}}
 	for _, row := range []struct {
 		name                     string
 		options                  ManagedIdentityCredentialOptions
@@ -160,7 +162,7 @@ func TestCache_ofTheProcessServesCredentialsThatHaveNothingOfTheirOwn(t *testing
 	} {
 		c := credentialWith(t, &row.options)
 		require.Equal(t, row.sameTokens, c.tokens == first.tokens, row.name)
-		require.Equal(t, row.sameEndpoint, c.endpoint == first.endpoint, row.name)
+		require.Equal(t, row.sameEndpoint, c.gate == first.gate, row.name)
 		again := credentialWith(t, &row.options)
 		require.Equal(t, row.sameEndpoint || row.options.Cache != nil, c.tokens == again.tokens, row.name)
 	}
@@ -172,7 +174,7 @@ func TestCache_tellsIdentitiesAndEndpointsApart(t *testing.T) {
 	with := func(id ManagedIDKind) *ManagedIdentityCredential {
 		return credentialWith(t, &ManagedIdentityCredentialOptions{ID: id, Cache: cache})
 	}
-	seen := map[*identity]bool{}
+	seen := map[*tokens.Set]bool{}
 	for _, id := range []ManagedIDKind{nil, ClientID(someGUID), ObjectID(someGUID), ResourceID(someGUID), ClientID(someGUID + "0")} {
 		c := with(id)
 		require.False(t, seen[c.tokens], "%v", id)
@@ -182,9 +184,9 @@ func TestCache_tellsIdentitiesAndEndpointsApart(t *testing.T) {
 	setenv(t, "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8421")
 	other := with(nil)
 	require.False(t, seen[other.tokens])
-	require.Same(t, with(nil).endpoint, other.endpoint)
+	require.Same(t, with(nil).gate, other.gate)
 	setenv(t, "AZURE_POD_IDENTITY_AUTHORITY_HOST=")
-	require.NotSame(t, with(nil).endpoint, other.endpoint)
+	require.NotSame(t, with(nil).gate, other.gate)
 }
 
 func TestRetry_usersOptionsReplaceTheSources(t *testing.T) {
@@ -244,7 +246,7 @@ func TestRetry_usersLimitOfATryHolds(t *testing.T) {
 				return nil, delayed(r, time.Hour)
 			})}
 		err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
-		requireError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no answer in time")
+		requireGaveUp(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no answer in time")
 		notOfAContext(t, err)
 		require.Equal(t, 2, requests)
 	})

@@ -1,87 +1,127 @@
 package managedid
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
 
-// What follows is the reference of TestModel: what the design promises of cache, refresh, flight and gate, in the plainest form,
-// for one thread and a given time. A flight has one try here.
+// What follows is the reference of TestModel: what the design promises of cache, refresh, flight and gate, in the
+// plainest form, for one thread and a given time. It can't know the times that the library draws at random, so it has
+// bounds for these, and takes from the library's records when a pause ends and when a request is given up: it only
+// checks that this may be so.
 
 type modelToken struct {
-	id           string
+	id, claims   string
 	expires, due time.Time
+	asked        time.Time
+	number       int // of its flight
 }
 
 func (t *modelToken) valid(now time.Time) bool { return t != nil && now.Before(t.expires) }
 
-// pause puts a refresh off.
-func (t *modelToken) pause(now time.Time) {
-	t.due = earlier(now.Add(max(30*time.Second, t.expires.Sub(now)/10)), t.expires)
+// refresh puts the next refresh off.
+func (t *modelToken) refresh(now time.Time, in time.Duration) {
+	t.due = earlier(now.Add(min(max(in, 30*time.Second), 24*time.Hour)), t.expires)
 }
 
-type modelFlight struct {
-	key         string
-	began, ends time.Time     // ends is zero until it is sent
-	request     *modelRequest // what was sent, and the answer
-	closings    int           // of the gate, when it was sent
-	token       *modelToken
-	outcome     string // not empty: it has landed
+func (t *modelToken) pause(now time.Time) { t.refresh(now, min(t.expires.Sub(now), 24*time.Hour)/10) }
+
+// takes: a challenge that came with a token half a minute ago has had that token refused.
+func (t *modelToken) takes(now time.Time, claims string) bool {
+	return claims == "" || t != nil && claims == t.claims && now.Sub(t.asked) < 30*time.Second
 }
 
 // modelPlace is a key's place in the cache.
 type modelPlace struct {
-	token   *modelToken
-	flight  *modelFlight
-	refusal string // replayed until refused
-	refused time.Time
+	token    *modelToken
+	number   int
+	flights  map[string]*modelFlight // by claims
+	refusals map[string]modelRefusal // likewise
+	ghosts   []*modelFlight          // that may still be in the queue
+}
+
+type modelRefusal struct {
+	outcome string
+	until   time.Time
 }
 
 type model struct {
-	places           map[string]*modelPlace
-	waiting          []*modelCall
-	opens            time.Time // the gate
-	trusted          bool      // it has answered since it closed: more than one request may go
-	flying, closings int
-	wrong            string
+	modelGate
+	retries  int
+	places   map[string]*modelPlace
+	waiting  []*modelCall
+	failures map[string]string // flights that failed by the records: key and time → reason
+	now      time.Time
+	unsure   bool // nothing can be said any more
+	wrong    string
 }
 
 // call is what becomes of a call at once.
 func (m *model) call(now time.Time, c *modelCall) {
-	p := m.places[c.key]
-	if c.held = nil; p.token.valid(now) {
-		c.held = p.token
+	p, again := m.places[c.key], c.flight != nil
+	c.flight, c.held = nil, nil
+	if t := p.token; t.valid(now) && t.takes(now, c.claims) {
+		c.held = t
 	}
+	f := p.flights[c.claims]
+	refusal := p.refusals[c.claims]
 	switch {
 	case c.held != nil && now.Before(c.held.due):
 		c.end(now, c.held.id)
 		return
-	case c.held == nil && m.hopeless(now, c):
+	case c.held == nil && m.hopeless(now, c, f):
 		c.end(now, "throttled")
 		return
-	case c.held == nil && now.Before(p.refused):
-		c.end(now, p.refusal)
+	case c.held == nil && now.Before(refusal.until):
+		c.end(now, refusal.outcome)
 		return
-	case p.flight == nil:
-		p.flight = &modelFlight{key: c.key, began: now}
 	}
-	if c.flight = p.flight; c.held != nil && c.held.expires.Sub(now) >= 2*time.Minute {
+	due := c.held != nil && c.held.expires.Sub(now) >= 2*time.Minute
+	if f == nil {
+		m.unsure = m.unsure || slices.ContainsFunc(p.ghosts, func(g *modelFlight) bool {
+			return g.claims == c.claims && now.Before(g.began.Add(3*time.Minute))
+		})
+		p.number++
+		f = &modelFlight{place: p, claims: c.claims, number: p.number, began: now, made: c.began, since: now}
+		f.owner, f.untried = c, true
+		if again { // or another's of those who were left
+			f.made = now
+		}
+		if p.flights[c.claims] = f; c.held != nil {
+			f.keep = c.held.expires
+		}
+		m.flights = append(m.flights, f)
+	} else if !due {
+		m.joined(now, f)
+	}
+	if due {
 		c.end(now, c.held.id)
 		return
 	}
+	if !f.missed(now) {
+		f.since = now
+	}
+	c.flight, c.joined = f, now
+	f.callers, f.guests = append(f.callers, c), append(f.guests, c)
 	m.waiting = append(m.waiting, c)
 }
 
-// hopeless: the gate opens after the caller's deadline, or too late for anybody, and nothing is under way.
-func (m *model) hopeless(now time.Time, c *modelCall) bool {
-	return m.outlasts(now, c) && (c.flight == nil || c.flight.ends.IsZero())
+// hopeless: the gate opens after the caller's deadline, or too late for anybody, and its own request is not under way.
+func (m *model) hopeless(now time.Time, c *modelCall, f *modelFlight) bool {
+	return m.outlasts(now, c) && (f == nil || len(f.shots) == 0)
 }
 
 func (m *model) outlasts(now time.Time, c *modelCall) bool {
-	return m.opens.After(now) && (!c.deadline.IsZero() && m.opens.After(c.deadline) || m.opens.Sub(now) > 2*time.Minute)
+	deadline := c.deadline
+	if deadline.IsZero() {
+		deadline = c.began.Add(3 * time.Minute)
+	}
+	return m.opens.After(now) && m.opens.After(deadline)
 }
 
-// until is when a waiting caller has waited enough: two seconds from the beginning of the refresh, or just before its token's end.
+// until is when a waiting caller has waited enough: two seconds from the beginning of the refresh, or just before its
+// token's end.
 func (c *modelCall) until() time.Time {
 	if c.held == nil {
 		return c.deadline
@@ -96,115 +136,135 @@ func (c *modelCall) until() time.Time {
 func (m *model) proceed(now time.Time, c *modelCall) {
 	f, enough := c.flight, !c.until().IsZero() && !now.Before(c.until())
 	switch {
-	case f.outcome != "" && f.token.valid(now):
+	case f.landed && f.token.valid(now):
 		c.end(now, f.token.id)
-	case c.held != nil && (f.outcome != "" || enough || now.Before(m.opens)):
+	case c.held != nil && (f.landed || enough || now.Before(m.opens)):
 		c.end(now, c.held.id)
 	case c.held != nil:
-	case f.outcome != "":
-		c.end(now, f.outcome)
-		c.closed = m.outlasts(now, c) // which it may have heard first
+	case f.landed && f.owner != c && f.tried.Before(c.began) && !final(f.outcome):
+		m.leave(now, c)
+		m.call(now, c) // no try was made since it came
+	case f.landed:
+		m.fail(now, c, f.outcome)
 	case enough:
-		c.end(now, "deadline")
-	case m.hopeless(now, c):
-		c.end(now, "throttled")
+		m.fail(now, c, "deadline")
+	case m.hopeless(now, c, f):
+		m.fail(now, c, "throttled")
+	}
+	if c.want != "" && c.flight != nil {
+		m.leave(now, c)
+	}
+}
+
+func final(outcome string) bool {
+	return outcome == "refused" || outcome == string(ReasonMalformedAnswer)
+}
+
+// fail ends a call without a token, unless another flight has brought one.
+func (m *model) fail(now time.Time, c *modelCall, outcome string) {
+	if t := m.places[c.key].token; t.valid(now) && t.takes(now, c.claims) {
+		outcome = t.id
+	}
+	c.end(now, outcome)
+}
+
+// leave: a request that wasn't sent and that nobody wants any more won't be.
+func (m *model) leave(now time.Time, c *modelCall) {
+	f := c.flight
+	f.callers = slices.DeleteFunc(f.callers, func(other *modelCall) bool { return other == c })
+	m.waiting = slices.DeleteFunc(m.waiting, func(other *modelCall) bool { return other == c })
+	if !f.landed && f.tried.IsZero() && !f.missed(now) {
+		m.land(now, f, nil, "")
+	}
+	m.markLate(now, 0, 1)
+}
+
+// land ends a flight with a token, or with an outcome.
+func (m *model) land(now time.Time, f *modelFlight, t *modelToken, outcome string) {
+	p := f.place
+	f.landed, f.token, f.outcome = true, t, outcome
+	delete(p.flights, f.claims)
+	m.flights = slices.DeleteFunc(m.flights, func(other *modelFlight) bool { return other == f })
+	old := p.token
+	newer := old != nil && old.number > f.number // asked for after this one
+	switch {
+	case t != nil && (!newer || f.claims != "" && old.claims == ""):
+		p.token, p.refusals = t, nil
+	case t == nil && old.valid(now) && !now.Before(old.due) && (f.claims == "" || f.claims == old.claims):
+		paused := *old
+		paused.pause(now)
+		p.token = &paused
+	}
+	if final(outcome) && !newer {
+		if p.refusals == nil {
+			p.refusals = map[string]modelRefusal{}
+		}
+		p.refusals[f.claims] = modelRefusal{outcome, now.Add(time.Second)}
 	}
 }
 
 // settle does all that happens at one time. sent are the requests that were.
-func (m *model) settle(now time.Time, sent []*modelRequest) {
+func (m *model) settle(now time.Time, came []*modelCall, sent []*modelRequest, stepped bool) {
+	m.now = now
+	m.open(now)
+	for _, s := range slices.Clone(m.underway) {
+		if !s.gone && !now.Before(s.ends) {
+			m.answered(now, s)
+			stepped = true
+		}
+	}
+	for _, f := range m.flights {
+		stepped = stepped || len(f.shots) == 0 || len(sent) > 0
+	}
+	m.markLate(now, 0)
+	if stepped {
+		m.markLate(now, 1)
+	}
+	m.limits(now)
+	for _, c := range came {
+		m.call(now, c)
+	}
 	for again := true; again; {
-		again = false
-		for _, p := range m.places {
-			if f := p.flight; f != nil && !f.ends.IsZero() && !now.Before(f.ends) {
-				m.answered(now, p, f)
-				again = true
-			} else if f != nil && f.ends.IsZero() && now.Before(m.opens) && m.opens.After(f.began.Add(2*time.Minute)) {
-				m.land(now, p, f, nil, "throttled")
-				again = true
+		m.limits(now)
+		before := len(m.flights)
+		for _, c := range slices.Clone(m.waiting) {
+			m.proceed(now, c)
+		}
+		again = len(m.flights) != before
+	}
+	m.markLate(now, 0)
+	if stepped {
+		m.markLate(now, 1)
+	}
+	for _, r := range sent {
+		m.send(now, r)
+	}
+	m.overdue(now, sent)
+}
+
+// limits: a request waits three minutes at most, and no longer for a gate that opens later.
+func (m *model) limits(now time.Time) {
+	for _, f := range slices.Clone(m.flights) {
+		limit := f.began.Add(3 * time.Minute)
+		switch {
+		case f.tried.IsZero() && !f.missed(now) && len(f.callers) == 0 && !f.keep.IsZero():
+			m.land(now, f, nil, "") // its token has expired: it leaves the queue when its turn comes
+			f.place.ghosts = append(f.place.ghosts, f)
+		case len(f.shots) == 0 && now.Before(m.opens) && m.opens.After(limit):
+			m.land(now, f, nil, string(ReasonThrottled))
+		case !now.Before(limit):
+			m.cancel(f)
+			outcome := ReasonNotReady
+			if m.failure == 429 {
+				outcome = ReasonThrottled
 			}
+			m.land(now, f, nil, string(outcome))
 		}
-		if len(sent) > 0 && !again {
-			m.send(now, sent[0])
-			sent, again = sent[1:], true
-		}
-	}
-	for _, p := range m.places {
-		m.check(p.flight == nil || !p.flight.ends.IsZero() || !m.admits(now), "a request wasn't sent")
-	}
-	for _, c := range m.waiting {
-		m.proceed(now, c)
-	}
-	m.waiting = slices.DeleteFunc(m.waiting, func(c *modelCall) bool { return c.want != "" })
-}
-
-func (m *model) admits(now time.Time) bool {
-	return !now.Before(m.opens) && (m.trusted || m.flying == 0)
-}
-
-func (m *model) send(now time.Time, r *modelRequest) {
-	f := m.places[r.key].flight
-	m.check(f != nil && f.ends.IsZero(), "a request that nobody wants, or a second one")
-	m.check(m.admits(now), "a request through a closed gate")
-	if m.wrong == "" {
-		f.request, f.ends, f.closings = r, now.Add(min(r.latency, entraRetry.TryTimeout)), m.closings
-		m.flying++
 	}
 }
 
-func (m *model) answered(now time.Time, p *modelPlace, f *modelFlight) {
-	r, current := f.request, f.closings == m.closings
-	status := r.status
-	if m.flying--; r.latency > entraRetry.TryTimeout {
-		status = 0 // none
-	}
-	switch {
-	case status == 429 || status == 503:
-		if current {
-			m.closings, m.trusted = m.closings+1, false
-		}
-		if opens := now.Add(r.retryAfter); opens.After(m.opens) {
-			m.opens = opens
-		}
-	case status != 0 && current:
-		m.trusted = true
-	}
-	switch status {
-	case 200:
-		t := &modelToken{id: r.id, expires: r.expires, due: r.expires.Add(-5 * time.Minute)}
-		if !t.valid(now) {
-			m.land(now, p, f, nil, string(ReasonMalformedAnswer))
-			return
-		} else if !now.Before(t.due) {
-			t.pause(now)
-		}
-		m.land(now, p, f, t, t.id)
-	case 400:
-		m.land(now, p, f, nil, "refused")
-	case 429:
-		m.land(now, p, f, nil, string(ReasonThrottled))
-	default:
-		m.land(now, p, f, nil, string(ReasonNotReady))
-	}
-}
-
-// land ends a flight with a token, or with an outcome.
-func (m *model) land(now time.Time, p *modelPlace, f *modelFlight, t *modelToken, outcome string) {
-	p.flight, f.token, f.outcome = nil, t, outcome
-	switch {
-	case t != nil:
-		p.token, p.refused = t, time.Time{}
-		return
-	case p.token.valid(now) && !now.Before(p.token.due):
-		p.token.pause(now)
-	}
-	if outcome == "refused" || outcome == string(ReasonMalformedAnswer) {
-		p.refusal, p.refused = outcome, now.Add(time.Second)
-	}
-}
-
-func (m *model) check(ok bool, problem string) {
-	if !ok && m.wrong == "" {
-		m.wrong = problem
+func (m *model) check(ok bool, problem string, of ...any) {
+	if !ok && m.wrong == "" && !m.unsure {
+		m.wrong = shortTime(m.now) + ": " + fmt.Sprintf(problem, of...)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // wire is the RoundTripper of an *http.Client without sockets: connections take connect, then the script answers.
@@ -51,7 +53,7 @@ func newWire(t *testing.T, w wire, o ManagedIdentityCredentialOptions) (*fakeIMD
 	o.Transport = &http.Client{Transport: w}
 	alone, err := NewManagedIdentityCredential(&o)
 	require.NoError(t, err)
-	alone.endpoint.presence.patient = false // the wire shows its connections as an *http.Transport does
+	alone.gate.ShowConnections(true) // the wire shows its connections as an *http.Transport does
 	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{alone, other{}}, &ChainedTokenCredentialOptions{RetrySources: true})
 	require.NoError(t, err)
 	return w.fakeIMDS, alone, chain
@@ -159,7 +161,7 @@ func TestPresence_aloneOnVanishingPacketsLeavesWithTheCallersDeadline(t *testing
 		}
 		r := get(ctx0, alone, vault) // in the end the flight's own limit
 		require.Equal(t, ReasonAbsent, asCredentialError(t, r.err))
-		require.Equal(t, flightLimit-21*time.Second, r.took)
+		require.Equal(t, tokens.FlightLimit-21*time.Second, r.took)
 	})
 }
 
@@ -188,13 +190,13 @@ func TestPresence_aloneGivesUpInTheEndWithUnavailableOrNotReady(t *testing.T) {
 		require.Equal(t, ReasonAbsent, asCredentialError(t, r.err))
 		_, ok := errors.AsType[*CredentialUnavailableError](r.err)
 		require.True(t, ok)
-		requireError(t, r.err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: dial: connection refused")
+		requireGaveUp(t, r.err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: dial: connection refused")
 		require.Len(t, f.requests(), 7)
 
 		_, alone, _ = newWire(t, wire{&fakeIMDS{}, refused}, ManagedIdentityCredentialOptions{Source: SourceIMDS})
 		r = get(ctx0, alone, vault)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		requireError(t, r.err, "ManagedIdentityCredential: IMDS: no token from 169.254.169.254: dial: connection refused")
+		requireGaveUp(t, r.err, "ManagedIdentityCredential: IMDS: no token from 169.254.169.254: dial: connection refused")
 	})
 }
 

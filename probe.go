@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/managedid/managedid/internal/gate"
 )
 
 // ProbeReport is what came of a request to a link's endpoint that asks for no token.
@@ -46,9 +48,12 @@ func (c *credential) probe(ctx context.Context, r *LinkReport) {
 		r.Probe.Answer = "can't be asked: " + transportCause(err)
 		return
 	}
-	closings, err := c.endpoint.enter(limited, c.who)
-	switch {
-	case ReasonOf(err) == ReasonThrottled:
+	deadline, _ := limited.Deadline()
+	ticket, caller := c.gate.Ticket(deadline)
+	defer caller.Leave()
+	turn, err := ticket.Enter(limited, gate.Rest{})
+	switch _, closed := err.(gate.Closed); {
+	case closed:
 		r.Probe.Answer = "not asked, since the endpoint has asked for a pause"
 		return
 	case ctx.Err() != nil:
@@ -80,7 +85,7 @@ func (c *credential) probe(ctx context.Context, r *LinkReport) {
 		r.Probe.Answer = "no answer in time"
 	}
 	r.Probe.Took = time.Since(start)
-	c.endpoint.update(func(now time.Time) { c.endpoint.gate.end(now, closings, own) })
+	turn.End(probed(own))
 	r.ThrottledUntil = c.throttledUntil()
 }
 
@@ -102,4 +107,14 @@ func (c *credential) judge(r *LinkReport, a answer) {
 			r.Problem, r.Reason = fmt.Sprintf("%s (%s)", v.advice, a), v.reason
 		}
 	}
+}
+
+// probed says what the endpoint's own answer to a probe tells about it; nil: there was none, which may be the probe's fault.
+func probed(own *http.Response) gate.Outcome {
+	if own == nil || own.StatusCode >= 500 && pauseOf(own) == 0 {
+		return gate.Outcome{}
+	} else if pause := pauseOf(own); pause > 0 {
+		return gate.Outcome{Kind: gate.Throttled, Pause: named(pause), Failure: statusLine(own.StatusCode)}
+	}
+	return gate.Outcome{Kind: gate.Good}
 }

@@ -30,6 +30,8 @@ const (
 	ReasonMalformedAnswer Reason = "malformed answer"
 	// ReasonConfiguration: options or environment variables are incomplete, contradictory or unsupported.
 	ReasonConfiguration Reason = "configuration"
+	// ReasonPanic: a Transport, policy, tracer or callback of the program panicked, or ended its goroutine.
+	ReasonPanic Reason = "panic"
 )
 
 // Help returns the address of the section of docs/troubleshooting.md that has the errors of this kind, with their causes and what
@@ -47,7 +49,7 @@ var seeHelp = regexp.MustCompile("; see " + regexp.QuoteMeta(helpPage) + "#[a-z-
 
 // final tells whether asking again at once would bring the same answer.
 func (r Reason) final() bool {
-	return r != ReasonAbsent && r != ReasonNotReady && r != ReasonThrottled
+	return r != ReasonAbsent && r != ReasonNotReady && r != ReasonThrottled && r != ReasonPanic
 }
 
 // ofIdentity tells whether it is the identity that was refused, whatever was asked for.

@@ -170,8 +170,9 @@ func TestRequest_aPolicyThatReturnsNothingIsAFailure(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			appServiceEnvironment(t)
 			c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o})
-			requireError(t, get(ctx0, c, vault).err,
-				"ManagedIdentityCredential: App Service: no token from localhost:42356: neither an answer nor an error came back")
+			err := get(ctx0, c, vault).err
+			require.Equal(t, ReasonNotReady, asCredentialError(t, err))
+			require.Contains(t, err.Error(), "ManagedIdentityCredential: App Service: no token from localhost:42356: neither an answer nor an error came back")
 		})
 	}
 }

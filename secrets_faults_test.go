@@ -167,7 +167,7 @@ func askRogue(t *testing.T, k canaries, row secretRow, fault secretFault) []stri
 		g.keys = c.keys
 	}
 	if row.inPolicy {
-		c.options.PerRetryPolicies = append(c.options.PerRetryPolicies, inPolicy(cappedTransport{g}).PerRetryPolicies...)
+		c.options.PerRetryPolicies = append(c.options.PerRetryPolicies, inPolicy(cappedTransport{g, recorder{}}).PerRetryPolicies...)
 	} else {
 		c.options.Transport = g
 	}

@@ -181,7 +181,7 @@ func (w *witness) showCredential(v any) {
 		w.show("credential", c.base())
 		w.show("credential", c.base().source)
 		w.show("credential", c.base().tokens)
-		w.show("credential", c.base().endpoint)
+		w.show("credential", c.base().gate)
 	}
 }
 

@@ -14,7 +14,7 @@ func TestSecurity_eachThreatNamesTestsThatExist(t *testing.T) {
 	page, err := os.ReadFile("SECURITY.md")
 	require.NoError(t, err)
 	var code strings.Builder
-	for _, pattern := range []string{"*_test.go", "*/*_test.go", "examples/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "internal/*/*_test.go", "examples/*/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {

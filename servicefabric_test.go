@@ -135,7 +135,7 @@ func TestExplain_eachAnswerOfServiceFabric(t *testing.T) {
 }
 
 func TestServiceFabric_triesAgainWhatMayPass(t *testing.T) {
-	for status, want := range map[int]int{404: 1, 400: 1, 429: 6, 500: 6, 503: 6} {
+	for status, want := range map[int]int{404: 1, 400: 1, 500: 6, 503: 6} {
 		bubble(t, func(t *testing.T) {
 			em := managedidtest.New(nil)
 			em.Setenv(t, managedidtest.ServiceFabric)

@@ -4,6 +4,9 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/managedid/managedid/internal/gate"
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 // Stats is what a [TokenCache] holds and what it took to get it, for metrics. Zero times mean that there is no such time.
@@ -30,42 +33,48 @@ func (c *TokenCache) Stats() Stats {
 	}
 	now := time.Now()
 	s := c.counts.copy()
+	var sets []*tokens.Set
+	var gates []*gate.Gate
 	c.mu.Lock()
-	identities, endpoints := maps.Clone(c.identities), maps.Clone(c.endpoints)
-	c.mu.Unlock()
-	for _, i := range identities {
-		i.stats(now, &s)
+	for _, set := range c.sets.m {
+		sets = append(sets, set.Value())
 	}
-	for _, e := range endpoints {
-		e.mu.Lock()
-		if opens := e.gate.opens; opens.After(now) && opens.After(s.ThrottledUntil) {
-			s.ThrottledUntil = opens.Round(0).UTC()
+	for _, g := range c.gates.m {
+		gates = append(gates, g.Value())
+	}
+	c.mu.Unlock()
+	for _, set := range sets {
+		if set == nil {
+			continue // nothing refers to it any more
 		}
-		e.mu.Unlock()
+		set.Tokens(now, func(t *tokens.Token) {
+			s.Tokens++
+			s.NextRefresh = first(s.NextRefresh, t.Due())
+			s.EarliestExpiry = first(s.EarliestExpiry, t.ExpiresOn)
+		})
+	}
+	for _, g := range gates {
+		if g != nil {
+			s.ThrottledUntil = later(s.ThrottledUntil, g.Status().Opens)
+		}
 	}
 	return s
 }
 
-func (i *identity) stats(now time.Time, s *Stats) {
-	seen := map[*entry]bool{} // one has several keys
-	i.entries.Range(func(_, v any) bool {
-		e := v.(*entry)
-		if t := e.current.Load(); !seen[e] && t.freshness(now) != expired {
-			s.Tokens++
-			s.NextRefresh = first(s.NextRefresh, t.due)
-			s.EarliestExpiry = first(s.EarliestExpiry, t.ExpiresOn)
-		}
-		seen[e] = true
-		return true
-	})
-}
-
 // first returns the earlier of two times, of which the first may be none.
 func first(a, b time.Time) time.Time {
-	if a.IsZero() {
+	if a.IsZero() || b.Before(a) {
 		return b
 	}
-	return earlier(a, b)
+	return a
+}
+
+// later returns the later of two times in UTC, of which either may be none.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b.Round(0).UTC()
+	}
+	return a
 }
 
 // counts are what has come of a cache's requests for tokens.

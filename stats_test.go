@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/tokens"
 )
 
 func TestStats(t *testing.T) {
@@ -22,7 +24,7 @@ func TestStats(t *testing.T) {
 			}
 			return respond(r, status, `{"error":"made_up"}`), nil
 		}
-		cache := NewTokenCache(&TokenCacheOptions{RefreshBefore: defaultRefreshBefore})
+		cache := NewTokenCache(&TokenCacheOptions{RefreshBefore: tokens.DefaultRefreshBefore})
 		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{Cache: cache, ClientOptions: noRetries})
 		require.Equal(t, Stats{}, cache.Stats())
 		start := time.Now().UTC()
@@ -37,12 +39,14 @@ func TestStats(t *testing.T) {
 		require.Error(t, get(ctx0, c, "c").err, "a repeated refusal is no request")
 		status = 429
 		require.Error(t, get(ctx0, c, "d").err)
-		want := Stats{Tokens: 2, Acquisitions: 2, Failures: map[Reason]uint64{"": 1, ReasonThrottled: 1}, ThrottledUntil: start.Add(2 * time.Minute),
+		until := cache.Stats().ThrottledUntil
+		requireJittered(t, time.Minute, until.Sub(start.Add(time.Minute)))
+		want := Stats{Tokens: 2, Acquisitions: 2, Failures: map[Reason]uint64{"": 1, ReasonThrottled: 1}, ThrottledUntil: until,
 			NextRefresh: hour.Add(-5 * time.Minute), EarliestExpiry: hour}
 		require.Equal(t, want, cache.Stats())
 		printed, err := json.Marshal(cache.Stats())
 		require.NoError(t, err)
-		require.JSONEq(t, `{"tokens":2,"acquisitions":2,"failures":{"":1,"throttled":1},"throttledUntil":"2000-01-01T00:02:00Z",
+		require.JSONEq(t, `{"tokens":2,"acquisitions":2,"failures":{"":1,"throttled":1},"throttledUntil":"`+until.Format(time.RFC3339Nano)+`",
 			"nextRefresh":"2000-01-01T00:54:59Z","earliestExpiry":"2000-01-01T00:59:59Z"}`, string(printed))
 		time.Sleep(time.Until(hour) + time.Minute)
 		require.Equal(t, Stats{Acquisitions: 2, Failures: want.Failures}, cache.Stats(), "what has expired is not held")

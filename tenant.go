@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"weak"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
@@ -33,7 +35,7 @@ func newEntraCredential(name string, o entraConfig, p proof) (*credential, error
 		return nil, misconfigured(name, "the client ID is empty")
 	}
 	if !validTenant(o.tenantID) {
-		return nil, misconfigured(name, "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only")
+		return nil, misconfigured(name, "the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has at most 253 letters, digits, dots and hyphens only")
 	}
 	authority, err := authorityHost(o.options.Cloud)
 	if err == nil && !strings.EqualFold(o.tenantID, tenantADFS) {
@@ -68,7 +70,7 @@ func authorityHost(c cloud.Configuration) (*url.URL, error) {
 	return u, nil
 }
 
-const invalidRequestTenant = "the request's tenant ID is not valid: it has letters, digits, dots and hyphens only"
+const invalidRequestTenant = "the request's tenant ID is not valid: it has at most 253 letters, digits, dots and hyphens only"
 
 // isRegion is MSAL Go's test, of a label in a domain name.
 var isRegion = regexp.MustCompile(`^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$`).MatchString
@@ -110,8 +112,11 @@ func tenantProblem(home, tenant string, allowed []string) string {
 // tenantADFS is what Active Directory Federation Services has in the place of a tenant.
 const tenantADFS = "adfs"
 
+// maxTenant is the length of the longest domain name (RFC 1035, section 2.3.4).
+const maxTenant = 253
+
 func validTenant(id string) bool {
-	return strings.Trim(id, ".") != "" && !strings.ContainsFunc(id, func(r rune) bool {
+	return len(id) <= maxTenant && strings.Trim(id, ".") != "" && !strings.ContainsFunc(id, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.')
 	})
 }
@@ -123,8 +128,10 @@ func (e *entra) inTenant(home *credential, tenant string) (*credential, error) {
 		return home, nil
 	}
 	key := strings.ToLower(tenant)
-	if c, ok := e.others.Load(key); ok && valid {
-		return c.(*credential), nil
+	if found, ok := e.others.Load(key); ok && valid {
+		if c := found.(weak.Pointer[credential]).Value(); c != nil {
+			return c, nil
+		}
 	}
 	if problem := tenantProblem(e.tenantID, tenant, e.allowed); problem != "" {
 		return nil, &AuthenticationFailedError{Reason: ReasonConfiguration, message: home.who + ": " + problem}
@@ -133,8 +140,12 @@ func (e *entra) inTenant(home *credential, tenant string) (*credential, error) {
 	if err != nil {
 		return nil, &AuthenticationFailedError{Reason: ReasonConfiguration, message: lineOf(err)}
 	}
-	first, _ := e.others.LoadOrStore(key, c)
-	return first.(*credential), nil
+	// Only the cache, while it has a token of the tenant's, and those who wait for one refer to the credential.
+	c.findable, c.cae.findable = c, c
+	pointer := weak.Make(c)
+	e.others.Store(key, pointer)
+	runtime.AddCleanup(c, func(key string) { e.others.CompareAndDelete(key, pointer) }, key)
+	return c, nil
 }
 
 // allowedTenants returns the option's tenants, or else the variable's.

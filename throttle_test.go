@@ -38,21 +38,20 @@ func TestThrottle_obeysEachFormOfRetryAfter(t *testing.T) {
 	for _, row := range []struct {
 		name          string
 		header, value string
-		atLeast       time.Duration // of the second request; azcore's own delay of 1.6 to 2.6 s is the least
-		atMost        time.Duration
+		named         time.Duration // zero: the pause is between a second and four
 	}{
-		{"seconds", "Retry-After", "7", 7 * time.Second, 7 * time.Second},
-		{"Vector 3: longer than azcore's cap", "Retry-After", "26", 26 * time.Second, 26 * time.Second},
-		{"much longer than azcore's cap", "Retry-After", "110", 110 * time.Second, 110 * time.Second},
-		{"HTTP date", "Retry-After", "Sat, 01 Jan 2000 00:00:40 GMT", 40 * time.Second, 40 * time.Second},
-		{"milliseconds", "retry-after-ms", "7500", 7500 * time.Millisecond, 7500 * time.Millisecond},
-		{"milliseconds, Microsoft's", "x-ms-retry-after-ms", "7250", 7250 * time.Millisecond, 7250 * time.Millisecond},
-		{"fraction: nonsense", "Retry-After", "77.5", 1600 * time.Millisecond, 2600 * time.Millisecond},
-		{"negative: nonsense", "Retry-After", "-60", 1600 * time.Millisecond, 2600 * time.Millisecond},
-		{"zero: nonsense", "Retry-After", "0", 1600 * time.Millisecond, 2600 * time.Millisecond},
-		{"words: nonsense", "Retry-After", "soon", 1600 * time.Millisecond, 2600 * time.Millisecond},
-		{"past date: nonsense", "Retry-After", "Sat, 01 Jan 1999 00:00:40 GMT", 1600 * time.Millisecond, 2600 * time.Millisecond},
-		{"none", "X-Other", "1", 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"seconds", "Retry-After", "7", 7 * time.Second},
+		{"Vector 3: longer than azcore's cap", "Retry-After", "26", 26 * time.Second},
+		{"much longer than azcore's cap", "Retry-After", "110", 110 * time.Second},
+		{"HTTP date", "Retry-After", "Sat, 01 Jan 2000 00:00:40 GMT", 40 * time.Second},
+		{"milliseconds", "retry-after-ms", "7500", 7500 * time.Millisecond},
+		{"milliseconds, Microsoft's", "x-ms-retry-after-ms", "7250", 7250 * time.Millisecond},
+		{"fraction: nonsense", "Retry-After", "77.5", 0},
+		{"negative: nonsense", "Retry-After", "-60", 0},
+		{"zero: nonsense", "Retry-After", "0", 0},
+		{"words: nonsense", "Retry-After", "soon", 0},
+		{"past date: nonsense", "Retry-After", "Sat, 01 Jan 1999 00:00:40 GMT", 0},
+		{"none", "X-Other", "1", 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -60,8 +59,12 @@ func TestThrottle_obeysEachFormOfRetryAfter(t *testing.T) {
 				require.NoError(t, get(ctx0, c, vault).err)
 				sent := f.requests()
 				require.Len(t, sent, 2)
-				require.GreaterOrEqual(t, sent[1], row.atLeast)
-				require.LessOrEqual(t, sent[1], row.atMost)
+				if row.named > 0 {
+					requireJittered(t, row.named, sent[1])
+				} else {
+					require.GreaterOrEqual(t, sent[1], time.Second)
+					require.LessOrEqual(t, sent[1], 4*time.Second)
+				}
 			})
 		})
 	}
@@ -79,7 +82,9 @@ func TestThrottle_appliesToServiceUnavailableOnlyWithRetryAfter(t *testing.T) {
 			require.NoError(t, r.err)
 		}
 		sent := f.requests()
-		require.Equal(t, []time.Duration{0, time.Minute, time.Minute, time.Minute}, sent)
+		require.Len(t, sent, 4)
+		requireJittered(t, time.Minute, sent[1])
+		require.Equal(t, sent[1], sent[3])
 	})
 }
 
@@ -98,11 +103,12 @@ func TestThrottle_holdsUpOtherResourcesAndIdentitiesOfTheEndpoint(t *testing.T) 
 		var all sync.WaitGroup
 		all.Go(func() { require.NoError(t, get(ctx0, c, vault).err) })
 		synctest.Wait()
-		all.Go(func() { require.Equal(t, 30*time.Second, get(ctx0, c, "https://other/.default").took) })
-		all.Go(func() { require.Equal(t, 30*time.Second, get(ctx0, user, vault).took) })
+		all.Go(func() { requireJittered(t, 30*time.Second, get(ctx0, c, "https://other/.default").took) })
+		all.Go(func() { requireJittered(t, 30*time.Second, get(ctx0, user, vault).took) })
 		all.Go(func() { require.Zero(t, get(ctx0, elsewhere, vault).took) })
 		all.Wait()
-		require.Equal(t, []time.Duration{0, 0, 30 * time.Second, 30 * time.Second, 30 * time.Second}, f.requests())
+		require.Len(t, f.requests(), 5)
+		requireJittered(t, 30*time.Second, f.requests()[2])
 	})
 }
 
@@ -126,14 +132,14 @@ func TestThrottle_whoWaitsAndWhoFailsAtOnce(t *testing.T) {
 			notOfAContext(t, r.err)
 			require.Zero(t, r.took)
 			e, _ := errors.AsType[*AuthenticationFailedError](r.err)
-			require.True(t, e.RetryAfter.Equal(began.Add(time.Minute)))
+			requireJittered(t, time.Minute, e.RetryAfter.Sub(began))
 		})
 		all.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx0, 61*time.Second)
+			ctx, cancel := context.WithTimeout(ctx0, 65*time.Second)
 			defer cancel()
 			r := get(ctx, c, vault)
 			require.NoError(t, r.err)
-			require.Equal(t, time.Minute, r.took)
+			requireJittered(t, time.Minute, r.took)
 		})
 		synctest.Wait()
 		r := get(ctx0, c, cached) // a valid token needs no gate
@@ -144,7 +150,7 @@ func TestThrottle_whoWaitsAndWhoFailsAtOnce(t *testing.T) {
 	})
 }
 
-func TestThrottle_aPauseBeyondTwoMinutesFailsAtOnceAndIsCutToFive(t *testing.T) {
+func TestThrottle_aPauseBeyondThreeMinutesFailsAtOnceAndIsCutToFive(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, c := newFakeIMDS(t, throttledOnce("Retry-After", "86400"))
 		began := time.Now()
@@ -153,15 +159,16 @@ func TestThrottle_aPauseBeyondTwoMinutesFailsAtOnceAndIsCutToFive(t *testing.T) 
 			require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
 			require.LessOrEqual(t, r.took, 3*time.Second)
 			e, _ := errors.AsType[*AuthenticationFailedError](r.err)
-			require.True(t, e.RetryAfter.Equal(began.Add(5*time.Minute)))
+			requireJittered(t, 5*time.Minute, e.RetryAfter.Sub(began))
 		}
 		sleepUntil(began.Add(3 * time.Minute))
 		require.NoError(t, get(ctx0, c, vault).err)
-		require.Equal(t, []time.Duration{0, 5 * time.Minute}, f.requests())
+		require.Len(t, f.requests(), 2)
+		requireJittered(t, 5*time.Minute, f.requests()[1])
 	})
 }
 
-func TestThrottle_backsOffExponentiallyAndOneRequestGoesFirst(t *testing.T) {
+func TestThrottle_backsOffAndOneRequestGoesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		down := 20 * time.Second
 		began := time.Now()
@@ -181,7 +188,7 @@ func TestThrottle_backsOffExponentiallyAndOneRequestGoesFirst(t *testing.T) {
 			}
 		}
 		t.Log("requests within 20 s of 429:", within)
-		require.LessOrEqual(t, within, 6)
+		require.LessOrEqual(t, within, 8)
 		require.Len(t, f.requests(), within+10)
 	})
 }
@@ -195,15 +202,17 @@ func TestThrottle_oneRequestGoesAloneBeforeTheFirstAnswerAndAfterAPause(t *testi
 			return nil, delayed(r, time.Second)
 		})
 		getAll(ctx0, c, scopes(8)...)
-		// The first goes alone, its answer lets five go, one of those closes the gate while the others are answered.
-		// When it opens, one goes alone again, and then the rest.
-		s := time.Second
-		opens := 11*s + s/2
-		require.Equal(t, []time.Duration{0, s, s, s, s, s, opens, opens + s, opens + s}, f.requests())
+		// The first goes alone, its answer lets two go, one of those closes the gate while the other is answered.
+		// When it opens, one goes alone again, then two, then the rest.
+		s, sent := time.Second, f.requests()
+		require.Len(t, sent, 9)
+		opens := sent[3]
+		requireJittered(t, 10*s, opens-s-s/2)
+		require.Equal(t, []time.Duration{0, s, s, opens, opens + s, opens + s, opens + 2*s, opens + 2*s, opens + 2*s}, sent)
 	})
 }
 
-func TestThrottle_aFirstRequestThatIsCancelledPassesItsTurnOn(t *testing.T) {
+func TestThrottle_aFirstRequestThatIsLateHoldsNobodyUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, c := newFakeIMDSWith(t, func(n int, r *http.Request) (*http.Response, error) {
 			if n == 0 {
@@ -213,10 +222,12 @@ func TestThrottle_aFirstRequestThatIsCancelledPassesItsTurnOn(t *testing.T) {
 		}, ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1, TryTimeout: 10 * time.Second}}})
 		failures := 0
 		for _, r := range getAll(ctx0, c, scopes(4)...) {
-			require.Equal(t, 10*time.Second, r.took)
 			if r.err != nil {
 				notOfAContext(t, r.err)
+				require.Equal(t, 10*time.Second, r.took)
 				failures++
+			} else {
+				require.LessOrEqual(t, r.took, 1300*time.Millisecond)
 			}
 		}
 		require.Equal(t, 1, failures)
@@ -230,7 +241,7 @@ func TestThrottle_waitingUsesNoneOfATrysTime(t *testing.T) {
 			ClientOptions: azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: 1, TryTimeout: time.Second}}})
 		r := get(ctx0, c, vault)
 		require.NoError(t, r.err)
-		require.Equal(t, 90*time.Second, r.took)
+		requireJittered(t, 90*time.Second, r.took)
 	})
 }
 
@@ -269,45 +280,9 @@ func TestThrottle_errorKeepsTheOriginalAnswer(t *testing.T) {
 		e, _ := errors.AsType[*AuthenticationFailedError](r.err)
 		require.Equal(t, "26", e.RawResponse.Header.Get("Retry-After"))
 		require.Equal(t, 429, e.RawResponse.StatusCode)
-		require.Equal(t, 26*time.Second, time.Until(e.RetryAfter))
+		requireJittered(t, 26*time.Second, time.Until(e.RetryAfter))
 		body, err := io.ReadAll(e.RawResponse.Body)
 		require.NoError(t, err)
 		require.Contains(t, string(body), "error_description")
 	})
-}
-
-func TestGate_answersFromBeforeAClosingNeitherOpenNorLengthenIt(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	g := gate{trusted: true}
-	for range 3 {
-		_, ok := g.admit(now)
-		require.True(t, ok)
-	}
-	g.end(now, 0, &http.Response{StatusCode: 429})
-	opens := g.opens
-	g.end(now, 0, &http.Response{StatusCode: 429})
-	require.Equal(t, 1, g.streak)
-	require.Equal(t, opens, g.opens)
-	g.end(now, 0, &http.Response{StatusCode: 200})
-	require.False(t, g.trusted)
-	_, ok := g.admit(now)
-	require.False(t, ok)
-}
-
-// A server error isn't about throttling: however long its Retry-After, it fails nobody who can wait two minutes.
-func TestThrottle_aServerErrorsRetryAfterIsCutToTheLongestWait(t *testing.T) {
-	for _, status := range []int{500, 502, 504} {
-		bubble(t, func(t *testing.T) {
-			f, c := newFakeIMDS(t, func(n int, r *http.Request) (*http.Response, error) {
-				if n == 0 {
-					return imdsStatus(r, status, "Retry-After", "3600"), nil
-				}
-				return nil, nil
-			})
-			r := get(ctx0, c, vault)
-			require.NoError(t, r.err)
-			require.Equal(t, maxGateWait, r.took)
-			require.Len(t, f.requests(), 2)
-		})
-	}
 }

@@ -2,16 +2,16 @@ package managedid
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -107,89 +107,91 @@ func copyOptions(o azcore.ClientOptions) azcore.ClientOptions {
 	return o
 }
 
-// newClient builds azcore's pipeline, and returns its transport too, for a source's requests from a copy of the user's options, in which nothing can leak
-// a secret, and a zero retry option has the source's default.
-func newClient(options azcore.ClientOptions, who string, s *source, e *endpoint, logger *slog.Logger) (*azcore.Client, policy.Transporter, error) {
-	o := copyOptions(options)
+// connect builds azcore's pipeline for the source's requests, from a copy of the user's options in which nothing can leak a secret.
+// azcore's retry policy makes one try: ours stands behind it.
+func (c *credential) connect(options azcore.ClientOptions) error {
+	o, s := copyOptions(options), c.source
 	o.APIVersion = "" // azcore would refuse every request
 	o.Logging.IncludeBody = false
 	o.Logging.AllowedHeaders = slices.DeleteFunc(o.Logging.AllowedHeaders, func(h string) bool {
 		return slices.ContainsFunc(secretHeaders, func(secret string) bool { return strings.EqualFold(h, secret) })
 	})
-	r := &o.Retry
-	r.MaxRetries = cmp.Or(r.MaxRetries, s.retry.MaxRetries)
-	r.RetryDelay = cmp.Or(r.RetryDelay, s.retry.RetryDelay)
-	r.MaxRetryDelay = cmp.Or(r.MaxRetryDelay, s.retry.MaxRetryDelay)
-	if r.StatusCodes == nil && r.ShouldRetry == nil {
-		r.StatusCodes, r.ShouldRetry = s.retry.StatusCodes, s.retry.ShouldRetry
+	retry := &retryPolicy{who: c.who, gate: c.gate, source: s, options: resolved(o.Retry, s.retry), log: c.log,
+		held: func(until time.Time) { c.cache.hold(c.gate, nil, until) }}
+	if o.Retry.RetryDelay != 0 {
+		retry.pace = min(max(retry.options.RetryDelay, time.Millisecond), time.Second)
 	}
-	throttle := &throttlePolicy{who: who, endpoint: e, source: s, tryTimeout: cmp.Or(r.TryTimeout, s.retry.TryTimeout), logger: logger}
-	r.TryTimeout = 0 // the limit begins below the gate
-
-	var observed bool
+	o.Retry = policy.RetryOptions{MaxRetries: -1}
+	for _, policies := range [][]policy.Policy{o.PerCallPolicies, o.PerRetryPolicies} {
+		for i, p := range policies {
+			policies[i] = guardedPolicy{p, c.log}
+		}
+	}
 	if s.transport != nil {
 		var err error
 		if o.Transport, err = s.transport(o.Transport); err != nil {
-			return nil, nil, misconfigured(who, err.Error())
+			return misconfigured(c.who, err.Error())
 		}
 	}
-	if o.Transport, observed = capped(o.Transport, s.client); !observed {
-		e.update(func(time.Time) { e.presence.patient = true })
+	var shown bool
+	if o.Transport, shown = capped(o.Transport, s.client, c.log); !shown {
+		c.gate.ShowConnections(false)
 	}
-	client, err := azcore.NewClient(modulePath, version, runtime.PipelineOptions{
-		PerRetry: []policy.Policy{throttle},
+	c.transport = o.Transport
+	var err error
+	c.client, err = azcore.NewClient(modulePath, version, runtime.PipelineOptions{
+		PerRetry: []policy.Policy{retry},
 		Tracing:  runtime.TracingOptions{Namespace: "Microsoft.Entra"},
 	}, &o)
-	return client, o.Transport, err
+	return err
 }
 
-// capped wraps the user's transport, or the default. observed tells whether it shows when it has connected.
-func capped(t policy.Transporter, otherwise *http.Client) (_ policy.Transporter, observed bool) {
+// capped wraps the user's transport, or the default. shown tells whether it shows when it has connected.
+func capped(t policy.Transporter, otherwise *http.Client, log recorder) (_ policy.Transporter, shown bool) {
 	switch t := t.(type) {
 	case nil:
-		return cappedTransport{otherwise}, true
+		return cappedTransport{otherwise, log}, true
 	case *http.Client:
 		if t == nil {
-			return cappedTransport{otherwise}, true
+			return cappedTransport{otherwise, log}, true
 		}
 		c := *t
 		c.CheckRedirect = noRedirects
 		_, known := t.Transport.(*http.Transport)
-		return cappedTransport{&c}, known || t.Transport == nil
+		return cappedTransport{&c, log}, known || t.Transport == nil
 	default:
-		return cappedTransport{t}, false
+		return cappedTransport{t, log}, false
 	}
 }
 
-// cappedTransport reads at most maxBody of each answer, and lets no text of its errors through.
-type cappedTransport struct{ policy.Transporter }
+// cappedTransport reads at most maxBody of each answer, and lets no text of its errors through, nor its panics.
+type cappedTransport struct {
+	policy.Transporter
+	log recorder
+}
 
 func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
-	req, err := withOwnBody(req)
-	if err != nil {
-		return nil, newTransportError(err, req)
-	}
-	resp, err := t.Transporter.Do(req)
-	if err != nil {
-		return nil, newTransportError(err, req)
-	}
-	return download(resp, req)
+	return guard(t.log, "the transport "+t.name(), crashedIn(req.Context()), func() (*http.Response, error) {
+		resp, err := t.Transporter.Do(req)
+		if err != nil {
+			return nil, newTransportError(err, req)
+		}
+		if begun, ok := req.Context().Value(begunKey{}).(*atomic.Pointer[answer]); ok && resp != nil && resp.StatusCode/100 == 2 {
+			begun.Store(&answer{status: resp.StatusCode, header: resp.Header.Clone()})
+		}
+		return download(resp, req)
+	})
 }
 
-// withOwnBody copies the body, since azcore's next try rewinds it while net/http may still be reading it: "The Body may be
-// closed asynchronously after Do returns".
-func withOwnBody(req *http.Request) (*http.Request, error) {
-	if req.Body == nil {
-		return req, nil
+// begunKey is the key by which a context has the place for the head of an answer, whose body may take too long.
+type begunKey struct{}
+
+// name is the type of what the user gave.
+func (t cappedTransport) name() string {
+	if c, ok := t.Transporter.(*http.Client); ok && c.Transport != nil {
+		return fmt.Sprintf("%T", c.Transport)
 	}
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return req, err
-	}
-	req = req.WithContext(req.Context())
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	req.Body, err = req.GetBody()
-	return req, err
+	return fmt.Sprintf("%T", t.Transporter)
 }
 
 // download reads the body while the request's context lives. Of the rest, which azcore logs and traces, it takes the request's

@@ -23,10 +23,12 @@ import (
 // noErrors are the texts with a blank that are in no error: names, records, and what is looked for in answers.
 var noErrors = []string{
 	"no reason", "App Service", "Azure Arc", "Azure ML", "Cloud Shell", "Service Fabric", "client ID", "object ID", "resource ID", "the host's default",
-	"not an object", "credential chosen", "token received", "token request failed", "token refresh failed", "endpoint throttled", "try failed", "the entry was swept",
+	"not an object", "credential chosen", "token received", "token request failed", "token refresh failed", "endpoint throttled", "try failed",
 	"the host's default identity", "application … in tenant …", "the signed-in user", "the application's identity", "the account that is signed in to …",
 	"in tenant …", "client ID …", "IDENTITY_ENDPOINT and IDENTITY_HEADER are set", "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set", "MSI_ENDPOINT is set",
 	"MSI_ENDPOINT and MSI_SECRET are set", "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set", "the file … is there",
+	"the links before the chosen credential are asked again, since one of them had said nothing", "the slog handler …",
+	"the flight made no try since the caller came", "the try gave up its place", "the request can't be copied: …",
 	"nothing shows another source", "the Source in the options", "caller left without a token",
 	"(not a path, so not shown)",
 	"Basic realm=", "Current time", "Trace ID", "identity not found", "multiple user assigned", "unknown flag: --claims",
@@ -96,7 +98,7 @@ func TestTroubleshooting_linksLeadToSections(t *testing.T) {
 			reasons = append(reasons, constant.StringVal(c.Val()))
 		}
 	}
-	require.Len(t, reasons, 10)
+	require.Len(t, reasons, 11)
 	for _, r := range reasons {
 		address, anchor, _ := strings.Cut(managedid.Reason(r).Help(), "#")
 		require.Equal(t, "https://github.com/managedid/managedid/blob/main/"+troubleshooting, address)
@@ -143,7 +145,7 @@ func (noImports) Import(string) (*types.Package, error) { return nil, fs.ErrNotE
 var (
 	who       = regexp.MustCompile(`^(…|managedid|\w+Credential): `)
 	sentence  = regexp.MustCompile(`[\w')],? +(--)?[A-Za-z]`)
-	formatted = regexp.MustCompile(`%[a-z]`)
+	formatted = regexp.MustCompile(`%[a-zA-Z]`)
 )
 
 // sourceTexts returns the texts of the package that have a blank between two words, whatever is made of them, with their positions.

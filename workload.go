@@ -118,6 +118,7 @@ func fileProof(named, path string) proof {
 		identity:  fmt.Sprintf("file %q", path),
 		file:      shownPath(path),
 		parameter: assertionParameter,
+		preparing: func() (string, Reason) { return "while the token file was waited for", ReasonNotReady },
 		read: func(ctx context.Context, _ string) (string, error) {
 			assertion, err := awaitTokenFile(ctx, path)
 			if err != nil {

@@ -74,7 +74,7 @@ func TestWorkload_optionsBeforeVariables(t *testing.T) {
 		{"no tenant", []string{"AZURE_CLIENT_ID=c", "AZURE_FEDERATED_TOKEN_FILE=" + path}, WorkloadIdentityCredentialOptions{},
 			"AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_TENANT_ID"},
 		{"an illegal tenant", nil, WorkloadIdentityCredentialOptions{TenantID: "t/", ClientID: "c", TokenFilePath: path},
-			"the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has letters, digits, dots and hyphens only"},
+			"the tenant ID, from the options or AZURE_TENANT_ID, is not valid: it has at most 253 letters, digits, dots and hyphens only"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
@@ -294,7 +294,7 @@ func TestWorkload_aLateRotation(t *testing.T) {
 		require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 		require.Contains(t, err.Error(), "the token file was written 1h30m0s ago")
 		require.NoError(t, file.Rotate())
-		time.Sleep(replayTime)
+		time.Sleep(time.Second)
 		require.NoError(t, get(ctx0, c, vault).err)
 	})
 }

@@ -36,7 +36,8 @@ func vanish(ctx context.Context) error {
 }
 
 func absent(t *testing.T, out *table) {
-	s := out.section(absentTitle, "Time until a chain knows that no IMDS is there; a chain of one's own has another link behind the managed identity.", ours, theirs, msal, reuse)
+	s := out.section(absentTitle, "Time until a chain knows that no IMDS is there; "+
+		"a chain of one's own has another link behind the managed identity.", ours, theirs, msal, reuse)
 	for _, network := range []struct {
 		name string
 		dial dial
@@ -51,19 +52,24 @@ func absent(t *testing.T, out *table) {
 			took, err := search(t, l.name, network.dial, l.chain)
 			require.Error(t, err)
 			whole.set(l.name, took.Seconds(), "%s", seconds(took))
-			took, err = search(t, l.name, network.dial, func(via *http.Client) (azcore.TokenCredential, error) { return l.first(via, weight.Fixed{}) })
-			own.set(l.name, took.Seconds(), "%s%s", seconds(took), map[bool]string{true: ", then an error instead of the next link"}[err != nil])
+			took, err = search(t, l.name, network.dial, func(via *http.Client) (azcore.TokenCredential, error) {
+				return l.first(via, weight.Fixed{})
+			})
+			ends := map[bool]string{true: ", then an error instead of the next link"}[err != nil]
+			own.set(l.name, took.Seconds(), "%s%s", seconds(took), ends)
 		}
 	}
 }
 
-func search(t *testing.T, name string, d dial, chain func(*http.Client) (azcore.TokenCredential, error)) (took time.Duration, err error) {
+// search is how long a chain needs for its first token or error.
+func search(t *testing.T, name string, d dial, chain maker) (took time.Duration, err error) {
 	measure(t, false, func(t *testing.T) {
 		managedidtest.New(nil).Setenv(t, managedidtest.IMDS)
 		t.Setenv("AZURE_TOKEN_CREDENTIALS", "prod")
-		via := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		dialer := func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: d(ctx)}
-		}}}
+		}
+		via := &http.Client{Transport: &http.Transport{DialContext: dialer}}
 		cred, failed := chain(via)
 		require.NoError(t, failed)
 		began := time.Now()

@@ -92,20 +92,23 @@ const (
 
 // cold returns the requests by library, for the crowds.
 func cold(t *testing.T, out *table) map[string][]int {
-	s := out.section(coldTitle, "Callers who all ask the credential at once (the BearerTokenPolicy of one SDK client would send one of them ahead). The endpoint takes 50 ms for an answer; the emulator's IMDS has the limits of the real one, 20 requests a second "+
-		"and 5 at once. A caller who gets an error asks again a second later, for two minutes.", ours, theirs, msal, reuse)
+	s := out.section(coldTitle, "Callers who all ask the credential at once (the BearerTokenPolicy of one SDK client "+
+		"would send one of them ahead). The endpoint takes 50 ms for an answer; the emulator's IMDS has the limits of "+
+		"the real one, 20 requests a second and 5 at once. A caller who gets an error asks again a second later, for "+
+		"two minutes.", ours, theirs, msal, reuse)
 	one, oneTime := s.row(oneToken), s.row("… time until the last has its token")
 	many, refused, manyTime := s.row(manyCold), s.row(many429s), s.row("… time until the last has its token")
 	requests := map[string][]int{}
+	slow := managedidtest.Fault{Delay: 50 * time.Millisecond}
 	for _, l := range libraries {
 		for _, n := range crowds {
-			c := crowd{resources: 1, each: n, host: managedidtest.AppService, fault: managedidtest.Fault{Delay: 50 * time.Millisecond}}
+			c := crowd{resources: 1, each: n, host: managedidtest.AppService, fault: slow}
 			got := c.run(t, l, "cold-"+thousands(int64(n))+"-"+l.name)
 			requests[l.name] = append(requests[l.name], got.requests)
 			one.set(l.name, float64(got.requests), "%s", thousands(int64(got.requests)))
 			oneTime.set(l.name, got.last.Seconds(), "%s", got.lastText(0))
 		}
-		c := crowd{resources: 100, each: 20, host: managedidtest.IMDS, fault: managedidtest.Fault{Delay: 50 * time.Millisecond}}
+		c := crowd{resources: 100, each: 20, host: managedidtest.IMDS, fault: slow}
 		got := c.run(t, l, "limits-"+l.name)
 		many.set(l.name, float64(got.requests), "%s", thousands(int64(got.requests)))
 		refused.set(l.name, float64(got.throttled), "%s", thousands(int64(got.throttled)))
@@ -120,12 +123,14 @@ const (
 )
 
 func throttled(t *testing.T, out *table) {
-	s := out.section(throttledTitle, "IMDS answers 429 without Retry-After for 20 s to 100 callers of 10 resources. A caller who gets an error asks again a second later, for two minutes.",
-		ours, theirs, msal, reuse)
-	sent, first, last := s.row(throttledSent), s.row("time from the end to the first token"), s.row("… and to the last caller's")
+	s := out.section(throttledTitle, "IMDS answers 429 without Retry-After for 20 s to 100 callers of 10 resources. "+
+		"A caller who gets an error asks again a second later, for two minutes.", ours, theirs, msal, reuse)
+	sent := s.row(throttledSent)
+	first, last := s.row("time from the end to the first token"), s.row("… and to the last caller's")
 	const limit = 20 * time.Second
 	for _, l := range libraries {
-		c := crowd{resources: 10, each: 10, host: managedidtest.IMDS, fault: managedidtest.Fault{Status: http.StatusTooManyRequests, For: limit}}
+		c := crowd{resources: 10, each: 10, host: managedidtest.IMDS,
+			fault: managedidtest.Fault{Status: http.StatusTooManyRequests, For: limit}}
 		got := c.run(t, l, "throttled-"+l.name)
 		sent.set(l.name, float64(got.within), "%s", thousands(int64(got.within)))
 		first.set(l.name, (got.first - limit).Seconds(), "%s", seconds(got.first-limit))

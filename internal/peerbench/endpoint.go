@@ -18,7 +18,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// endpoint answers each request with a new token, as IMDS or App Service, where the emulator would give one that it has.
+// endpoint answers each request with a new token, as IMDS or App Service, where the emulator would give one that it
+// has.
 type endpoint struct {
 	token     string
 	lifetime  time.Duration
@@ -40,7 +41,8 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, r.Context().Err()
 		}
 	}
-	body := fmt.Sprintf(`{"access_token":%q,"expires_on":"%d","token_type":"Bearer"`, e.token, time.Now().Add(e.lifetime).Unix())
+	body := fmt.Sprintf(`{"access_token":%q,"expires_on":"%d","token_type":"Bearer"`,
+		e.token, time.Now().Add(e.lifetime).Unix())
 	if e.refreshIn > 0 {
 		body += fmt.Sprintf(`,"refresh_in":%d`, int(e.refreshIn.Seconds()))
 	}
@@ -49,7 +51,8 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func response(r *http.Request, status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
-		Header: http.Header{"Server": {"IMDS/150.870.65.1475"}, "Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}
+		Header: http.Header{"Server": {"IMDS/150.870.65.1475"}, "Content-Type": {"application/json"}},
+		Body:   io.NopCloser(strings.NewReader(body))}
 }
 
 // key is a scope with what a call needs, so that a measurement allocates nothing of its own.

@@ -31,7 +31,8 @@ type fleet struct {
 
 // eightHours is the fleet of the table, of which the tokens' lives are missing.
 func eightHours(processes int) fleet {
-	return fleet{processes: processes, start: time.Minute, length: 8 * time.Hour, down: 4 * time.Hour, up: 4*time.Hour + 10*time.Minute, polls: 5 * time.Second}
+	return fleet{processes: processes, start: time.Minute, length: 8 * time.Hour,
+		down: 4 * time.Hour, up: 4*time.Hour + 10*time.Minute, polls: 5 * time.Second}
 }
 
 // traffic is the requests of each second, and the calls that got no token.
@@ -59,7 +60,8 @@ func (f fleet) run(t *testing.T) *traffic {
 			if at >= f.down && at < f.up {
 				return response(r, http.StatusServiceUnavailable, ""), nil
 			}
-			answer := endpoint{token: e.token, delay: 100 * time.Millisecond, lifetime: f.shortest + rand.N(f.longest-f.shortest+1)}
+			lifetime := f.shortest + rand.N(f.longest-f.shortest+1)
+			answer := endpoint{token: e.token, delay: 100 * time.Millisecond, lifetime: lifetime}
 			return answer.RoundTrip(r)
 		})
 		var all sync.WaitGroup
@@ -79,8 +81,9 @@ func (f fleet) process(began time.Time, via roundTrip, got *traffic) {
 	if f.jitter {
 		o.RefreshBefore = 0
 	}
-	cred, err := managedid.NewClientSecretCredential("tenant", "client", "secret", &managedid.ClientSecretCredentialOptions{
-		ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: via}}, Cache: managedid.NewTokenCache(&o)})
+	options := &managedid.ClientSecretCredentialOptions{Cache: managedid.NewTokenCache(&o),
+		ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: via}}}
+	cred, err := managedid.NewClientSecretCredential("tenant", "client", "secret", options)
 	if err != nil {
 		panic(err)
 	}
@@ -93,7 +96,9 @@ func (f fleet) process(began time.Time, via roundTrip, got *traffic) {
 		} else if until := time.Until(token.RefreshOn); until > pause {
 			pause = until
 		}
-		if now := time.Since(began); err == nil && time.Until(token.ExpiresOn) < 5*time.Minute-2*f.polls && (now < f.down || now > f.up+f.longest) {
+		now := time.Since(began)
+		working := now < f.down || now > f.up+f.longest
+		if err == nil && working && time.Until(token.ExpiresOn) < 5*time.Minute-2*f.polls {
 			got.late.Add(1)
 		}
 		time.Sleep(pause)

@@ -16,7 +16,8 @@ func TestTraffic(t *testing.T) {
 }
 
 func TestFleet_refreshesOnceInATokensLife(t *testing.T) {
-	f := fleet{processes: 20, start: time.Minute, length: 8 * time.Hour, shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second}
+	f := fleet{processes: 20, start: time.Minute, length: 8 * time.Hour,
+		shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second}
 	g := f.run(t)
 	// a token serves 55 minutes: requests at 0:00, 0:55, … 7:20
 	require.Equal(t, 20*9, g.total())
@@ -25,7 +26,8 @@ func TestFleet_refreshesOnceInATokensLife(t *testing.T) {
 }
 
 func TestFleet_jitterRefreshesEarlierOnly(t *testing.T) {
-	f := fleet{processes: 20, start: time.Minute, length: 54 * time.Minute, shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second, jitter: true}
+	f := fleet{processes: 20, start: time.Minute, length: 54 * time.Minute,
+		shortest: time.Hour, longest: time.Hour, polls: 5 * time.Second, jitter: true}
 	g := f.run(t)
 	require.Greater(t, g.total(), 20)
 	require.LessOrEqual(t, g.total(), 40)
@@ -33,7 +35,8 @@ func TestFleet_jitterRefreshesEarlierOnly(t *testing.T) {
 }
 
 func TestFleet_outageShortOfTheMarginFailsNobody(t *testing.T) {
-	f := fleet{processes: 20, start: time.Minute, length: 2 * time.Hour, shortest: time.Hour, longest: 90 * time.Minute, polls: 5 * time.Second,
+	f := fleet{processes: 20, start: time.Minute, length: 2 * time.Hour,
+		shortest: time.Hour, longest: 90 * time.Minute, polls: 5 * time.Second,
 		down: 58 * time.Minute, up: 62 * time.Minute}
 	require.Zero(t, f.run(t).failed.Load())
 }

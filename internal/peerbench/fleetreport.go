@@ -9,8 +9,8 @@ import (
 
 const fleetTitle = "Fleet"
 
-// fleetRuns are the table's columns, and in pairs the plots: without jitter and with it. Entra's tokens live for 60 to 90
-// minutes, which spreads their refreshes; tokens of 65 minutes are due together, at last when the outage begins.
+// fleetRuns are the table's columns, and in pairs the plots: without jitter and with it. Entra's tokens live for 60 to
+// 90 minutes, which spreads their refreshes; tokens of 65 minutes are due together, at last when the outage begins.
 var fleetRuns = []struct {
 	name              string
 	shortest, longest time.Duration
@@ -24,9 +24,12 @@ var fleetRuns = []struct {
 
 // simulateFleet returns the traffic of each run.
 func simulateFleet(t *testing.T, out *table, o options) (all []*traffic) {
-	defer debug.SetGCPercent(debug.SetGCPercent(1_000)) // the goroutines' stacks are most of the heap, and what collecting costs
-	s := out.section(fleetTitle, fmt.Sprintf("Simulated, with managedid itself in fake time: %s processes that start within a minute, 8 hours; from 4:00 to 4:10 the "+
-		"token endpoint answers 503. Jitter is the library's own: each token is refreshed 5 to 10 minutes before its end; without it, RefreshBefore is 5 minutes. Requests a second that the endpoint sees.",
+	// the goroutines' stacks are most of the heap, and what collecting costs
+	defer debug.SetGCPercent(debug.SetGCPercent(1_000))
+	s := out.section(fleetTitle, fmt.Sprintf("Simulated, with managedid itself in fake time: %s processes that start "+
+		"within a minute, 8 hours; from 4:00 to 4:10 the token endpoint answers 503. Jitter is the library's own: "+
+		"each token is refreshed 5 to 10 minutes before its end; without it, RefreshBefore is 5 minutes. Requests a "+
+		"second that the endpoint sees.",
 		thousands(int64(o.processes))))
 	for _, r := range fleetRuns {
 		s.columns = append(s.columns, r.name)
@@ -69,7 +72,9 @@ func fleetFigures(f fleet) []fleetFigure {
 		{"peak second of the outage", peak(f.down, f.up)},
 		{"peak second of the 10 minutes after it", peak(f.up, settled)},
 		{"peak second of the rest", peak(settled, f.length)},
-		{"calls without a token, of processes that ask every 5 s when theirs is due", func(g *traffic) float64 { return float64(g.failed.Load()) }},
-		{"calls with a token of less than 5 minutes, at a working endpoint", func(g *traffic) float64 { return float64(g.late.Load()) }},
+		{"calls without a token, of processes that ask every 5 s when theirs is due",
+			func(g *traffic) float64 { return float64(g.failed.Load()) }},
+		{"calls with a token of less than 5 minutes, at a working endpoint",
+			func(g *traffic) float64 { return float64(g.late.Load()) }},
 	}
 }

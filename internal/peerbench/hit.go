@@ -83,10 +83,13 @@ func newHits(t *testing.T, out *table, o options) *hits {
 	h := &hits{floor: floor{map[string]azcore.AccessToken{}}, rounds: o.rounds,
 		endpoint: &endpoint{token: strings.Repeat("t", tokenSize), lifetime: 24 * time.Hour}}
 	h.subjects = hitSubjects(t, &http.Client{Transport: h.endpoint}, h.floor)
-	h.out = out.section(hitTitle, "Median time of a call that finds its token in the cache; in brackets the ratio to the floor of the same run, of the minima and of the medians. Parallel: two goroutines, time by the calls of both. "+
+	h.out = out.section(hitTitle, "Median time of a call that finds its token in the cache; in brackets the ratio to "+
+		"the floor of the same run, of the minima and of the medians. Parallel: two goroutines, time by the calls of "+
+		"both. "+
 		"MSAL Go looks through its tokens in random order, so that its minimum is luck.",
 		floors, ours, theirs, msal, reuse)
-	h.heap = out.section(heapTitle, "Heap per cached token of 1,500 bytes. MSAL Go's cache is azidentity's.", ours, theirs, reuse)
+	h.heap = out.section(heapTitle, "Heap per cached token of 1,500 bytes. MSAL Go's cache is azidentity's.",
+		ours, theirs, reuse)
 	return h
 }
 
@@ -95,7 +98,8 @@ func (h *hits) measure(t *testing.T, sizes ...int) {
 	for _, size := range sizes {
 		for i := h.filled; i < size; i++ {
 			k := newKey("hit", i)
-			h.floor.tokens[k.opts.Scopes[0]] = azcore.AccessToken{Token: h.endpoint.token, ExpiresOn: time.Now().Add(h.endpoint.lifetime)}
+			ends := time.Now().Add(h.endpoint.lifetime)
+			h.floor.tokens[k.opts.Scopes[0]] = azcore.AccessToken{Token: h.endpoint.token, ExpiresOn: ends}
 		}
 		fill(t, h.heap, h.subjects, h.filled, size)
 		h.filled = size

@@ -1,8 +1,9 @@
-// Peerbench runs the same work through managedid and the libraries beside it, in one process, and judges it by the design's
-// figures. It prints the table, and writes docs/benchmarks.md with its plots.
+// Peerbench runs the same work through managedid and the libraries beside it, in one process, and judges it by the
+// design's figures. It prints the table, and writes docs/benchmarks.md with its plots.
 //
 //	go -C internal/peerbench run .          # some minutes
-//	go -C internal/peerbench run . -short   # under a minute, writes nothing unless -write says where
+//	go -C internal/peerbench run . -short   # a few minutes, writes nothing unless -write says where
+//	go -C internal/peerbench run . -only recovery,node   # some parts alone, of which -help has the names
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 type options struct {
 	short     bool
 	write     string // a directory; "" writes nothing
+	only      string // parts, with commas; "" means all
+	packed    bool   // print the results for another process
 	rounds    int    // of each size and mode of hits
 	starts    int    // of each program
 	processes int    // of the fleet
@@ -29,19 +32,32 @@ type options struct {
 type results struct {
 	options  options
 	table    *table
-	requests map[string][]int // by library, for each of crowds
-	fleet    []*traffic       // by fleetRuns
+	requests map[string][]int  // by library, for each of crowds
+	fleet    []*traffic        // by fleetRuns
+	around   map[string]sample // by aroundName
 }
 
 func main() {
-	short := flag.Bool("short", false, "take less than a minute, and write nothing unless -write is given")
-	write := flag.String("write", "", "the directory for benchmarks.md and its plots (default ../../docs, with -short none)")
+	if library := os.Getenv(panicVariable); library != "" {
+		os.Exit(servePanic(library))
+	}
+	var o options
+	flag.BoolVar(&o.short, "short", false, "measure less, and write nothing unless -write is given")
+	flag.StringVar(&o.write, "write", "",
+		"the directory for benchmarks.md and its plots (default ../../docs; with -short or -only none)")
+	flag.StringVar(&o.only, "only", "", "parts, with commas between them: "+strings.Join(parts, ", "))
+	flag.BoolVar(&o.packed, "packed", false, "print the results for another process")
 	flag.Parse()
-	o := options{short: *short, write: *write, rounds: 400, starts: 40, processes: 10_000}
+	o.rounds, o.starts, o.processes = 400, 40, 10_000
 	if o.short {
 		o.rounds, o.starts, o.processes = 25, 5, 300
-	} else if o.write == "" {
+	}
+	if o.write == "" && !o.short && o.only == "" {
 		o.write = "../../docs"
+	}
+	if err := o.check(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 	// fake time is there for tests alone, so the run is one
 	testing.Main(func(string, string) (bool, error) { return true, nil },
@@ -51,25 +67,11 @@ func main() {
 func run(t *testing.T, o options) {
 	began := time.Now()
 	r := &results{options: o, table: &table{}}
-	step := func(name string) { fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(began).Seconds(), name) }
-	step("hits")
-	h := newHits(t, r.table, o)
-	h.measure(t, sizes[:len(sizes)-1]...)
-	step("callers without a token")
-	r.requests = cold(t, r.table)
-	throttled(t, r.table)
-	step("refresh, outage, absent")
-	refresh(t, r.table)
-	outage(t, r.table)
-	absent(t, r.table)
-	step("hits among 10,000 tokens")
-	h.measure(t, sizes[len(sizes)-1])
-	h.allocations()
-	step("weight")
-	weigh(t, r.table, o)
-	step("fleet")
-	r.fleet = simulateFleet(t, r.table, o)
-	step("done")
+	r.measure(t, func(name string) { fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(began).Seconds(), name) })
+	if o.packed {
+		require.NoError(t, r.pack(os.Stdout))
+		return
+	}
 	var page strings.Builder
 	r.write(&page, time.Since(began))
 	fmt.Print(page.String())

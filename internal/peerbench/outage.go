@@ -20,7 +20,8 @@ const (
 )
 
 func outage(t *testing.T, out *table) {
-	s := out.section(outageTitle, "A token with 6 minutes left, and the endpoint refuses connections from then on. Share of the calls, one a second with a deadline of 5 s, that "+
+	s := out.section(outageTitle, "A token with 6 minutes left, and the endpoint refuses connections from then on. "+
+		"Share of the calls, one a second with a deadline of 5 s, that "+
 		"get a valid token.", ours, theirs, msal, reuse)
 	all := s.row(outageAll)
 	minutes := make([]*row, 6)

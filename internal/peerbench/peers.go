@@ -23,8 +23,8 @@ import (
 // library makes credentials as its documentation has it: one that lives long. All get the same client.
 type library struct {
 	name  string
-	alone func(via *http.Client) (azcore.TokenCredential, error) // the host's managed identity
-	chain func(via *http.Client) (azcore.TokenCredential, error) // the default chain; nil: it has none
+	alone maker // of the host's managed identity
+	chain maker // of the default chain; nil: it has none
 	// first makes a chain of the managed identity and another link; nil: it has none.
 	first func(via *http.Client, otherwise azcore.TokenCredential) (azcore.TokenCredential, error)
 	// before is how long before its expiry it replaces a token.
@@ -32,6 +32,9 @@ type library struct {
 	// holdsLock: a mutex is held during a request, at which the clock of a synctest bubble stands still.
 	holdsLock bool
 }
+
+// maker makes a credential.
+type maker func(via *http.Client) (azcore.TokenCredential, error)
 
 const (
 	ours   = "managedid"
@@ -43,19 +46,22 @@ const (
 
 var libraries = []library{
 	{name: ours, alone: newManagedid, chain: newManagedidDefault, first: newManagedidChain, before: 5 * time.Minute},
-	{name: theirs, alone: newAzidentity, chain: newAzidentityDefault, first: newAzidentityChain, before: 5 * time.Minute},
+	{name: theirs, alone: newAzidentity, chain: newAzidentityDefault, first: newAzidentityChain,
+		before: 5 * time.Minute},
 	{name: msal, alone: newMSAL, before: 5 * time.Minute},
 	{name: reuse, alone: newOAuth2, before: 10 * time.Second, holdsLock: true},
 }
 
 // newManagedid refreshes at a time that is known beforehand, without the random part.
 func newManagedid(via *http.Client) (azcore.TokenCredential, error) {
-	return managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via},
-		Cache: managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute})})
+	return managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: via},
+		Cache:         managedid.NewTokenCache(&managedid.TokenCacheOptions{RefreshBefore: 5 * time.Minute})})
 }
 
 func newManagedidDefault(via *http.Client) (azcore.TokenCredential, error) {
-	return managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via}})
+	return managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: via}})
 }
 
 func newManagedidChain(via *http.Client, otherwise azcore.TokenCredential) (azcore.TokenCredential, error) {
@@ -67,11 +73,13 @@ func newManagedidChain(via *http.Client, otherwise azcore.TokenCredential) (azco
 }
 
 func newAzidentity(via *http.Client) (azcore.TokenCredential, error) {
-	return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via}})
+	return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: via}})
 }
 
 func newAzidentityDefault(via *http.Client) (azcore.TokenCredential, error) {
-	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: via}})
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: via}})
 }
 
 func newAzidentityChain(via *http.Client, otherwise azcore.TokenCredential) (azcore.TokenCredential, error) {
@@ -108,7 +116,8 @@ func (c *oauth2Credential) GetToken(_ context.Context, opts policy.TokenRequestO
 	scope := opts.Scopes[0]
 	s, ok := c.sources.Load(scope)
 	if !ok {
-		s, _ = c.sources.LoadOrStore(scope, oauth2.ReuseTokenSource(nil, metadata{c.via, strings.TrimSuffix(scope, "/.default")}))
+		source := metadata{c.via, strings.TrimSuffix(scope, "/.default")}
+		s, _ = c.sources.LoadOrStore(scope, oauth2.ReuseTokenSource(nil, source))
 	}
 	t, err := s.(oauth2.TokenSource).Token()
 	if err != nil {
@@ -124,7 +133,8 @@ type metadata struct {
 }
 
 func (m metadata) Token() (*oauth2.Token, error) {
-	endpoint, query := "http://169.254.169.254/metadata/identity/oauth2/token", url.Values{"api-version": {"2018-02-01"}, "resource": {m.resource}}
+	endpoint := "http://169.254.169.254/metadata/identity/oauth2/token"
+	query := url.Values{"api-version": {"2018-02-01"}, "resource": {m.resource}}
 	if v := os.Getenv("IDENTITY_ENDPOINT"); v != "" {
 		endpoint = v
 		query.Set("api-version", "2019-08-01")

@@ -86,7 +86,8 @@ func addCurves(p *plot.Plot, curves []curve) error {
 	return nil
 }
 
-// save writes an SVG, the plots one below the other. It names fonts which viewers have: Arial's measures are Liberation's.
+// save writes an SVG, the plots one below the other. It names fonts which viewers have: Arial's measures are
+// Liberation's.
 func save(path string, plots ...*plot.Plot) error {
 	width, height := 7*vg.Inch, 4*vg.Inch
 	whole := height
@@ -106,6 +107,7 @@ func save(path string, plots ...*plot.Plot) error {
 	if _, err := c.WriteTo(&b); err != nil {
 		return err
 	}
-	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
+		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 	return os.WriteFile(path, svg, 0o644)
 }

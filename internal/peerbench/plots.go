@@ -11,21 +11,27 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// The plots' files, beside benchmarks.md.
-const (
-	hitPlot   = "benchmarks-hit.svg"
-	coldPlot  = "benchmarks-cold.svg"
-	fleetPlot = "benchmarks-fleet.svg"
-)
+// plots stand beside benchmarks.md.
+var plots = []struct {
+	part, file, what string
+	draw             func(*results, string) error
+}{
+	{"hits", "benchmarks-hit.svg", "time of a hit by the number of cached tokens", (*results).plotHit},
+	{"callers", "benchmarks-cold.svg", "requests by callers", (*results).plotCold},
+	{"fleet", "benchmarks-fleet.svg", "a fleet's requests over time", (*results).plotFleet},
+	{"recovery", "benchmarks-recovery.svg", "tokens a second around an outage", (*results).plotRecovery},
+}
 
-func (r *results) plots(dir string) error {
-	if err := r.plotHit(filepath.Join(dir, hitPlot)); err != nil {
-		return err
+func (r *results) plot(dir string) error {
+	for _, p := range plots {
+		if !r.options.has(p.part) {
+			continue
+		}
+		if err := p.draw(r, filepath.Join(dir, p.file)); err != nil {
+			return err
+		}
 	}
-	if err := r.plotCold(filepath.Join(dir, coldPlot)); err != nil {
-		return err
-	}
-	return r.plotFleet(filepath.Join(dir, fleetPlot))
+	return nil
 }
 
 func (r *results) plotHit(path string) error {
@@ -35,7 +41,8 @@ func (r *results) plotHit(path string) error {
 	for _, library := range []string{floors, ours, theirs, msal, reuse} {
 		c := curve{name: library}
 		for _, n := range sizes {
-			c.points = append(c.points, plotter.XY{X: float64(n), Y: r.table.get(hitTitle, hitRow(direct, n, modes[1]), library).value})
+			hit := r.table.get(hitTitle, hitRow(direct, n, modes[1]), library)
+			c.points = append(c.points, plotter.XY{X: float64(n), Y: hit.value})
 		}
 		curves = append(curves, c)
 	}
@@ -70,6 +77,14 @@ func (r *results) plotCold(path string) error {
 func decades(from, to float64, label func(float64) string) (ticks plot.ConstantTicks) {
 	for v := from; v <= to*1.01; v *= 10 {
 		ticks = append(ticks, plot.Tick{Value: v, Label: label(v)})
+	}
+	return ticks
+}
+
+// everyTen are a tick for each ten.
+func everyTen(to int) (ticks plot.ConstantTicks) {
+	for v := 0; v <= to; v += 10 {
+		ticks = append(ticks, plot.Tick{Value: float64(v), Label: fmt.Sprint(v)})
 	}
 	return ticks
 }
@@ -109,6 +124,45 @@ func (r *results) plotFleet(path string) error {
 		p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 8, 0, most*1.3
 		plots = append(plots, p)
 	}
-	plots[0].Title.Text = fmt.Sprintf("A fleet of %s processes, an outage from 4:00 to 4:10", thousands(int64(r.options.processes)))
+	plots[0].Title.Text = fmt.Sprintf("A fleet of %s processes, an outage from 4:00 to 4:10",
+		thousands(int64(r.options.processes)))
 	return save(path, plots...)
+}
+
+// plotRecovery shows the calls that get a token, a plot for each kind of outage.
+func (r *results) plotRecovery(path string) error {
+	all, err := r.recoveryPlots()
+	if err != nil {
+		return err
+	}
+	return save(path, all...)
+}
+
+func (r *results) recoveryPlots() (all []*plot.Plot, err error) {
+	for i, kind := range aroundKinds {
+		p := newPlot(kind.name+" from 20 to 45 s", "", "tokens a second")
+		for _, library := range rivals {
+			var points plotter.XYs
+			for second, n := range r.around[aroundName(library, kind)] {
+				points = append(points, plotter.XY{X: float64(second) + 0.5, Y: n})
+			}
+			line, err := plotter.NewLine(points)
+			if err != nil {
+				return nil, err
+			}
+			l := lookOf(library)
+			line.Color, line.Dashes, line.Width = l.color, l.dashes, vg.Points(1.5)
+			p.Add(line)
+			p.Legend.Add(library, line)
+		}
+		p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, vg.Inch/4
+		p.X.Min, p.X.Max, p.Y.Min = 0, aroundLength.Seconds(), 0
+		p.Y.Max *= 1.1
+		p.X.Tick.Marker, p.Y.Tick.Marker = everyTen(80), everyTen(int(p.Y.Max))
+		if i == len(aroundKinds)-1 {
+			p.X.Label.Text = "seconds"
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }

@@ -19,8 +19,8 @@ func (s sample) median() float64 {
 	return sorted[len(sorted)/2]
 }
 
-// over returns the ratios to another sample of the same rounds: of the minima, and the median of the rounds' own ratios, in
-// which the machine's drift cancels out.
+// over returns the ratios to another sample of the same rounds: of the minima, and the median of the rounds' own
+// ratios, in which the machine's drift cancels out.
 func (s sample) over(floor sample) (minimum, median float64) {
 	ratios := make(sample, len(s))
 	for i := range s {

@@ -35,9 +35,11 @@ func TestSample_overTakesTheRatioOfEachRound(t *testing.T) {
 func TestFigures(t *testing.T) {
 	require.Equal(t, []string{"0", "999", "1,000", "12,345,678", "-1,000"},
 		[]string{thousands(0), thousands(999), thousands(1000), thousands(12345678), thousands(-1000)})
-	require.Equal(t, []string{"95 ns", "1.23 µs", "41 µs", "2.5 ms", "1.5 s"}, []string{nanos(95.2), nanos(1234), nanos(41000), nanos(2.5e6), nanos(1.5e9)})
+	require.Equal(t, []string{"95 ns", "1.23 µs", "41 µs", "2.5 ms", "1.5 s"},
+		[]string{nanos(95.2), nanos(1234), nanos(41000), nanos(2.5e6), nanos(1.5e9)})
 	require.Equal(t, []string{"0 s", "500 ms", "3.0 s", "103 s"},
-		[]string{seconds(10 * time.Microsecond), seconds(500 * time.Millisecond), seconds(3 * time.Second), seconds(103 * time.Second)})
+		[]string{seconds(10 * time.Microsecond), seconds(500 * time.Millisecond), seconds(3 * time.Second),
+			seconds(103 * time.Second)})
 	require.Equal(t, []string{"× 1.22", "× 21,340"}, []string{times(1.222), times(21340.4)})
 }
 
@@ -69,5 +71,6 @@ func TestTable(t *testing.T) {
 	require.Panics(t, func() { out.get("Cold", "request", ours) })
 	var page strings.Builder
 	out.write(&page)
-	require.Equal(t, "\n### Cold\n\nA note.\n\n|  | managedid | MSAL Go |\n| --- | ---: | ---: |\n| requests | 1 | has none |\n", page.String())
+	require.Equal(t, "\n### Cold\n\nA note.\n\n|  | managedid | MSAL Go |\n| --- | ---: | ---: |\n"+
+		"| requests | 1 | has none |\n", page.String())
 }

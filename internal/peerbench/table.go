@@ -28,6 +28,13 @@ type section struct {
 type row struct {
 	what  string
 	cells map[string]cell // by column
+	goal  *aim            // nil: none
+}
+
+// aim is a limit of the library's own figure.
+type aim struct {
+	most   float64
+	format string
 }
 
 func (t *table) section(title, note string, columns ...string) *section {
@@ -39,6 +46,12 @@ func (t *table) section(title, note string, columns ...string) *section {
 func (s *section) row(what string) *row {
 	r := &row{what: what, cells: map[string]cell{}}
 	s.rows = append(s.rows, r)
+	return r
+}
+
+// aim gives the row a goal.
+func (r *row) aim(most float64, format string) *row {
+	r.goal = &aim{most, format}
 	return r
 }
 

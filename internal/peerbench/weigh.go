@@ -34,11 +34,14 @@ var programs = []struct{ name, folder string }{
 
 // weigh builds the programs, stripped, and runs them.
 func weigh(t *testing.T, out *table, o options) {
-	s := out.section(weightTitle, "Programs that call one URL through azcore's pipeline with a BearerTokenPolicy, built with -trimpath -ldflags \"-s -w\"; floor has its token already. "+
-		"KB are 1,000 bytes. A fresh process: from its start through the first token, from App Service's endpoint on loopback, and one call, to its end; minimum and median.",
+	s := out.section(weightTitle, "Programs that call one URL through azcore's pipeline with a BearerTokenPolicy, "+
+		"built with -trimpath -ldflags \"-s -w\"; floor has its token already. KB are 1,000 bytes. A fresh process: "+
+		"from its start through the first token, from App Service's endpoint on loopback, and one call, to its end; "+
+		"minimum and median.",
 		"stripped", overAzcore, overJSON, modules, "fresh process", "goroutines at rest")
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+string(filepath.Separator), "./weight/...")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+string(filepath.Separator),
+		"./weight/...")
 	build.Stderr = os.Stderr
 	require.NoError(t, build.Run())
 	sizes := map[string]int64{}
@@ -64,7 +67,8 @@ func weigh(t *testing.T, out *table, o options) {
 			}
 		}
 		r.set(modules, float64(linked), "%d", linked)
-		r.set("fresh process", taken[p.name].median(), "%s, %s", nanos(taken[p.name].min()), nanos(taken[p.name].median()))
+		r.set("fresh process", taken[p.name].median(), "%s, %s",
+			nanos(taken[p.name].min()), nanos(taken[p.name].median()))
 		r.set("goroutines at rest", float64(rest[p.name]), "%d", rest[p.name])
 	}
 }
@@ -107,7 +111,8 @@ func runPrograms(t *testing.T, dir string, n int) (taken map[string]sample, rest
 	return taken, rest
 }
 
-// environ is this process's environment with an App Service host's variables; azidentity takes an empty variable for set.
+// environ is this process's environment with an App Service host's variables; azidentity takes an empty variable for
+// set.
 func environ(srv *managedidtest.Server) []string {
 	host := srv.Environ(managedidtest.AppService)
 	host["AZURE_TOKEN_CREDENTIALS"] = "prod"

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/managedid/managedid"
 )
 
@@ -18,7 +19,7 @@ const (
 
 	warmUp      = 3 * time.Second
 	settlesIn   = 90 * time.Second // beyond the longest pause of an endpoint that answers 429 without Retry-After
-	heapGrowth  = 2 << 20          // what garbage and maps may leave
+	heapGrowth  = 4 << 20          // what garbage, maps and Entra's tokens for swarms may leave
 	settleCheck = 100 * time.Millisecond
 )
 
@@ -83,6 +84,11 @@ func settle(before levels) levels {
 // result is what the process of the callers has to tell at its end.
 type result struct {
 	Calls, Requests, Violations map[string]int // by what came of them
+	Guests                      map[string]int // requests, by how their transport misbehaved
+	Swarms, Swarming, Dropped   int            // Swarming: requests for resources of swarms
+	Hedges                      int
+	Steady                      map[mood]steady
+	First, Last                 uint64 // the least heap of the first third and of the last
 	Before, After               levels
 }
 
@@ -93,32 +99,61 @@ func runChild(config string, in io.Reader, out io.Writer) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	s, v := &stalls{}, &violations{count: map[string]int{}}
-	go s.watch()
-	j := &judge{recorder: newRecorder(s, v), clientIDs: c.ClientIDs, outcomes: map[string]int{}}
-	cache, all := managedid.NewTokenCache(nil), []*caller{}
-	for i := range callers {
-		own, err := c.credentials(cache, j.recorder)
-		if err != nil {
-			return err
-		}
-		all = append(all, &caller{number: i, credentials: own, judge: j})
+	j := newJudge(c)
+	start, stop := make(chan struct{}), make(chan struct{})
+	cache, g := managedid.NewTokenCache(nil), newGuest(c.Seed, j.recorder, start, stop)
+	all, err := c.callers(cache, j, g)
+	if err != nil {
+		return err
 	}
-	stop, warm := make(chan struct{}), make(chan struct{})
-	go func() { io.Copy(io.Discard, in); close(stop); select {} }() // stays, so that it doesn't make up for one that leaked
+	go func() { // stays, so that it doesn't make up for one that leaked
+		j.health.listen(in)
+		close(stop)
+		select {}
+	}()
+	warm := make(chan struct{})
 	time.AfterFunc(warmUp, func() { close(warm) })
-	work(all, c.Seed, warmStream, warm)
-	res := result{Before: rest(), Calls: j.outcomes, Requests: j.recorder.outcomes}
+	work(warm, calling(all, c.Seed, warmStream)...)
+	res := result{Before: rest()}
+	j.health.setReady(time.Now())
 	encoder := json.NewEncoder(out)
 	if err := encoder.Encode(true); err != nil {
 		return err
 	}
-	work(all, c.Seed, callerStream, stop)
+	close(start)
+	h, other := &heap{recorder: j.recorder}, &crowd{config: c, cache: cache, members: all, judge: j}
+	work(stop, append(calling(all, c.Seed, callerStream), h.watch, other.swarm, other.drop)...)
 	res.After = settle(res.Before)
 	runtime.KeepAlive(all) // and the cache with them: what it keeps counts
-	for _, name := range res.After.risen(res.Before) {
-		v.add(name+" as before", "%v, then %v", res.Before, res.After)
-	}
-	res.Violations = v.counts()
+	res.Guests, res.Swarms, res.Dropped = g.outcomes, other.swarms, other.dropped
+	j.conclude(&res, h.samples)
 	return encoder.Encode(res)
+}
+
+// conclude adds what the judge knows at the end.
+func (j *judge) conclude(res *result, heap []uint64) {
+	for _, name := range res.After.risen(res.Before) {
+		j.add(name+" as before", "%v, then %v", res.Before, res.After)
+	}
+	if res.First, res.Last = thirds(heap); grew(heap) {
+		j.add("a flat heap", "%d samples: %v", len(heap), heap)
+	}
+	res.Calls, res.Requests, res.Violations = j.outcomes, j.recorder.outcomes, j.counts()
+	res.Swarming, res.Hedges, res.Steady = j.swarming, j.hedges, j.steady
+}
+
+// callers makes all of them. Some have a guest for a transport.
+func (c childConfig) callers(cache *managedid.TokenCache, j *judge, g *guest) (all []*caller, err error) {
+	for i := range callers {
+		var transport policy.Transporter
+		if i%ofGuest == 0 {
+			transport = g
+		}
+		own, err := c.credentials(cache, j, transport)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &caller{number: i, credentials: own, judge: j})
+	}
+	return all, nil
 }

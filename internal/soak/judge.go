@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 const (
 	// longest is the life of a request for a token with all its tries, so that of a call whose context has no end.
 	longest = 3 * time.Minute
+
+	// swarmGrace is that of calls of a swarm, since the handshakes of a hundred requests at once take their time.
+	swarmGrace = 500 * time.Millisecond
 
 	// published is how long a token may take from its arrival to the callers.
 	published = 250 * time.Millisecond
@@ -43,14 +47,32 @@ func (c call) String() string {
 // judge checks calls, and counts what came of them.
 type judge struct {
 	*recorder
+	health    *health
+	words     *words
+	logger    *slog.Logger            // of all credentials
 	clientIDs [credentialKinds]string // that tokens have to name
 
 	mu       sync.Mutex
-	outcomes map[string]int // of calls, guarded by mu: "token", or why there is none
+	outcomes map[string]int  // of calls, guarded by mu, as is the rest: "token", or why there is none
+	steady   map[mood]steady // of calls with time enough at an endpoint that has been so for a while
+}
+
+func newJudge(c childConfig) *judge {
+	s, v := &stalls{}, &violations{count: map[string]int{}}
+	go s.watch()
+	w := &words{v, []string{unspeakable, c.Secret, opaque, jwt}}
+	return &judge{
+		recorder: newRecorder(s, v), health: &health{spans: map[string][]span{}}, words: w, logger: w.logger(),
+		clientIDs: c.ClientIDs, outcomes: map[string]int{}, steady: map[mood]steady{},
+	}
 }
 
 func (j *judge) check(c call) {
-	if from := later(c.began, c.limit); j.stalls.exceeds(from, c.ended, grace) {
+	allowed := grace
+	if isOfSwarm(c.key.resource) {
+		allowed = swarmGrace
+	}
+	if from := later(c.began, c.limit); j.stalls.exceeds(from, c.ended, allowed) {
 		j.add("every call ends within its deadline", "%v: %v late, not counting stalls", c, j.stalls.net(from, c.ended))
 	}
 	outcome := "token"
@@ -58,7 +80,9 @@ func (j *judge) check(c call) {
 		j.checkToken(c)
 	} else {
 		outcome = j.checkError(c)
+		j.words.checkError(c.String(), c.err)
 	}
+	j.checkSteady(c)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.outcomes[outcome]++

@@ -61,9 +61,10 @@ func run(seed uint64, duration time.Duration) (violated bool, err error) {
 }
 
 func newSides() (imds, entra *side, err error) {
-	imds, err = newSide(managedidtest.IMDS, managedidtest.Options{TokenLifetime: imdsLifetime, UserAssigned: make([]managedidtest.Identity, 1)})
+	imds, err = newSide(imdsName, managedidtest.IMDS,
+		managedidtest.Options{TokenLifetime: imdsLifetime, UserAssigned: make([]managedidtest.Identity, 1)})
 	if err == nil {
-		entra, err = newSide(managedidtest.Entra, managedidtest.Options{TokenLifetime: entraLifetime})
+		entra, err = newSide(entraName, managedidtest.Entra, managedidtest.Options{TokenLifetime: entraLifetime})
 	}
 	return imds, entra, err
 }
@@ -79,6 +80,13 @@ func summarize(res result, suspended int, imds, entra *side, violations map[stri
 		fmt.Printf("faults at %s, which met %d requests: %s\n", s.endpoint, s.met.Load(), listed(s.played))
 	}
 	fmt.Printf("suspensions: %d\n", suspended)
+	fmt.Printf("calls with %v at an endpoint that has been healthy for %v: %v\n", enough, recovery, res.Steady[healthy])
+	fmt.Printf("the same where 2 %% of answers are lost: %v\n", res.Steady[losing])
+	fmt.Printf("swarms of %d calls: %d, with %d requests\n", swarm, res.Swarms, res.Swarming)
+	fmt.Printf("dropped credentials: %d\n", res.Dropped)
+	fmt.Printf("requests whose transport misbehaved: %s\n", listed(res.Guests))
+	fmt.Printf("requests beside a silent one: %d\n", res.Hedges)
+	fmt.Printf("least heap in the first third of the time: %d KiB; in the last: %d KiB\n", res.First>>10, res.Last>>10)
 	fmt.Printf("before: %v; after: %v\n", res.Before, res.After)
 	fmt.Printf("violations: %s\n", listed(violations))
 }
@@ -86,8 +94,14 @@ func summarize(res result, suspended int, imds, entra *side, violations map[stri
 // childEnviron is the environment of a virtual machine, with the proxy that is not to be used.
 func childEnviron(seed uint64, imds, entra *managedidtest.Server, proxy, roots string) []string {
 	app := entra.Applications()[0]
-	config, _ := json.Marshal(childConfig{Seed: seed, TenantID: entra.TenantID(), Secret: app.Secrets[0].Value, ClientIDs: [credentialKinds]string{
-		systemAssigned: imds.SystemAssigned().ClientID, userAssigned: imds.UserAssigned()[0].ClientID, application: app.ClientID}})
+	config, _ := json.Marshal(childConfig{
+		Seed: seed, TenantID: entra.TenantID(), Secret: app.Secrets[0].Value,
+		ClientIDs: [credentialKinds]string{
+			systemAssigned: imds.SystemAssigned().ClientID,
+			userAssigned:   imds.UserAssigned()[0].ClientID,
+			application:    app.ClientID,
+		},
+	})
 	var env []string
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(strings.ToUpper(e), "=")
@@ -105,7 +119,7 @@ func childEnviron(seed uint64, imds, entra *managedidtest.Server, proxy, roots s
 // child is the process of the callers.
 type child struct {
 	cmd     *exec.Cmd
-	in      io.Closer
+	in      io.WriteCloser
 	answers *json.Decoder
 }
 
@@ -136,24 +150,28 @@ func (c *child) kill() {
 }
 
 // torment waits until the child is warm, has things go wrong for a while, and returns the child's result.
-func (c *child) torment(ctx context.Context, seed uint64, duration time.Duration, imds, entra *side) (res result, suspended int, err error) {
+func (c *child) torment(
+	ctx context.Context, seed uint64, duration time.Duration, imds, entra *side,
+) (res result, suspended int, err error) {
 	guard := time.AfterFunc(time.Minute, func() { c.cmd.Process.Kill() })
 	defer func() { guard.Stop() }()
 	var warm bool
 	if err := c.answers.Decode(&warm); err != nil {
 		return res, 0, fmt.Errorf("it was never ready: %w", err)
 	}
+	t := &teller{ready: time.Now(), out: json.NewEncoder(c.in)}
 	guard.Reset(duration + settlesIn + time.Minute)
 	ctx, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
 	var work sync.WaitGroup
-	work.Go(func() { imds.play(ctx, seed, imdsStream) })
-	work.Go(func() { entra.play(ctx, seed, entraStream) })
+	work.Go(func() { imds.play(ctx, seed, imdsStream, t) })
+	work.Go(func() { entra.play(ctx, seed, entraStream, t) })
 	work.Go(func() { suspended = c.suspendAtTimes(ctx, seed) })
-	work.Go(func() { <-ctx.Done(); c.in.Close() })
+	played := make(chan struct{})
+	go func() { work.Wait(); c.in.Close(); close(played) }()
 	err = c.answers.Decode(&res)
 	cancel()
-	work.Wait()
+	<-played
 	if err == nil {
 		err = c.cmd.Wait()
 	} else {

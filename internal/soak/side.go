@@ -12,8 +12,9 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// The lifetimes of tokens. IMDS gives the same one again until half of it is over. All are used until they expire; those that are
-// renewed before are among the faults. Entra's are renewed within the half minute, behind the callers' backs.
+// The lifetimes of tokens. IMDS gives the same one again until half of it is over. All are used until they expire;
+// those that are renewed before are among the faults. Entra's are renewed within the half minute, behind the callers'
+// backs.
 const (
 	imdsLifetime  = 12 * time.Second
 	entraLifetime = 330 * time.Second
@@ -21,16 +22,18 @@ const (
 
 // side is one endpoint, and what goes wrong there.
 type side struct {
+	name     string
 	endpoint managedidtest.Endpoint
 	server   *managedidtest.Server
 	played   map[string]int // faults by kind
+	lossy    atomic.Bool    // only requests without an answer meet a fault
 	met      atomic.Int64   // requests that a fault met
 }
 
-func newSide(at managedidtest.Endpoint, o managedidtest.Options) (_ *side, err error) {
-	s := &side{endpoint: at, played: map[string]int{}}
+func newSide(name string, at managedidtest.Endpoint, o managedidtest.Options) (_ *side, err error) {
+	s := &side{name: name, endpoint: at, played: map[string]int{}}
 	o.OnRequest = func(r managedidtest.Request) {
-		if r.Fault {
+		if r.Fault && (r.Status == 0 || !s.lossy.Load()) {
 			s.met.Add(1)
 		}
 	}
@@ -38,19 +41,31 @@ func newSide(at managedidtest.Endpoint, o managedidtest.Options) (_ *side, err e
 	return s, err
 }
 
-// play has things go wrong until ctx ends, and then nothing more.
-func (s *side) play(ctx context.Context, seed, number uint64) {
+// play has things go wrong until ctx ends, and then nothing more. The child learns how the endpoint is.
+func (s *side) play(ctx context.Context, seed, number uint64, t *teller) {
 	defer s.server.ClearFaults()
 	r := stream(seed, number)
-	for ctx.Err() == nil {
-		p := nextPhase(r)
-		p.fault.Endpoint = s.endpoint
-		s.server.ClearFaults()
-		if p.kind != none {
-			s.played[p.kind]++
-			s.server.Inject(p.fault)
+	for phases := firstPhases(r); ctx.Err() == nil; phases = nextPhases(r) {
+		for _, p := range phases {
+			if p.kind != none {
+				t.tell(s.name, faulty)
+			}
+			s.begin(p)
+			t.tell(s.name, p.mood)
+			sleep(ctx, p.length)
 		}
-		sleep(ctx, p.length)
+	}
+}
+
+func (s *side) begin(p phase) {
+	s.server.ClearFaults()
+	s.lossy.Store(p.kind == lossy)
+	if p.kind != none {
+		s.played[p.kind]++
+	}
+	for _, f := range p.faults {
+		f.Endpoint = s.endpoint
+		s.server.Inject(f)
 	}
 }
 

@@ -22,8 +22,8 @@ func (Fixed) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acces
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// Run calls the URL of the first argument with a token of the credential. With a second argument it then rests, and prints
-// the number of goroutines.
+// Run calls the URL of the first argument with a token of the credential. With a second argument it then rests, and
+// prints the number of goroutines.
 func Run(cred azcore.TokenCredential, err error) {
 	resp, err := call(cred, err)
 	if err != nil {
@@ -43,7 +43,8 @@ func call(cred azcore.TokenCredential, err error) (*http.Response, error) {
 	}
 	authorize := azruntime.NewBearerTokenPolicy(cred, []string{"https://vault.azure.net/.default"},
 		&policy.BearerTokenOptions{InsecureAllowCredentialWithHTTP: true})
-	client, err := azcore.NewClient("weight", "v1.0.0", azruntime.PipelineOptions{PerRetry: []policy.Policy{authorize}}, nil)
+	client, err := azcore.NewClient("weight", "v1.0.0",
+		azruntime.PipelineOptions{PerRetry: []policy.Policy{authorize}}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package managedid
 
 import (
-	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -61,7 +60,7 @@ func TestVector10_expiresOnInEveryForm(t *testing.T) {
 		{"App Service 2017, old documentation", `"09/14/2017 00:00:00 PM +00:00"`, time.Date(2017, 9, 14, 0, 0, 0, 0, time.UTC)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := decodeToken([]byte(withToken(`,"expires_on":`+row.expiresOn)), july2017, july2017)
+			got, err := decodeToken([]byte(withToken(`,"expires_on":`+row.expiresOn)), "", july2017, july2017)
 			require.NoError(t, err)
 			require.Equal(t, azcore.AccessToken{Token: secretToken, ExpiresOn: row.want.UTC()}, got.AccessToken)
 		})
@@ -118,7 +117,7 @@ func TestDecodeToken_expiriesAndRefresh(t *testing.T) {
 		{name: "refresh_in is an object", fields: in2h + `,"refresh_in":{}`, want: onlyOn},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := decodeToken([]byte(withToken(row.fields)), sent, now)
+			got, err := decodeToken([]byte(withToken(row.fields)), "", sent, now)
 			require.NoError(t, err)
 			require.Equal(t, azcore.AccessToken{Token: secretToken, ExpiresOn: row.want, RefreshOn: row.refresh}, got.AccessToken)
 		})
@@ -164,7 +163,7 @@ func TestDecodeToken_refuses(t *testing.T) {
 		{"the earlier expiry in the past", withToken(`,"expires_on":1699999999,"expires_in":3600`), expiredToken},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := decodeToken([]byte(row.body), now, now)
+			got, err := decodeToken([]byte(row.body), "", now, now)
 			requireError(t, err, row.want)
 			require.Zero(t, got)
 			require.Contains(t, decodeErrors, row.want)
@@ -174,107 +173,22 @@ func TestDecodeToken_refuses(t *testing.T) {
 
 func TestDecodeToken_aLifetimeSpentOnTheWayHasExpired(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	_, err := decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute), now)
+	_, err := decodeToken([]byte(withToken(`,"expires_in":60`)), "", now.Add(-time.Minute), now)
 	requireError(t, err, expiredToken)
-	_, err = decodeToken([]byte(withToken(`,"expires_in":60`)), now.Add(-time.Minute+time.Nanosecond), now)
+	_, err = decodeToken([]byte(withToken(`,"expires_in":60`)), "", now.Add(-time.Minute+time.Nanosecond), now)
 	require.NoError(t, err)
 }
 
 func TestDecodeToken_skipsOneBOM(t *testing.T) {
-	got, err := decodeToken([]byte("\xef\xbb\xbf"+withToken(`,"expires_on":1740272916`)), july2017, july2017)
+	got, err := decodeToken([]byte("\xef\xbb\xbf"+withToken(`,"expires_on":1740272916`)), "", july2017, july2017)
 	require.NoError(t, err)
 	require.Equal(t, secretToken, got.Token)
 }
 
 func TestDecodeToken_expiresByTheWallClock(t *testing.T) {
 	sent := time.Now() // with a monotonic reading, which stands still while a machine sleeps
-	got, err := decodeToken([]byte(withToken(`,"expires_in":3600,"refresh_in":60`)), sent, sent)
+	got, err := decodeToken([]byte(withToken(`,"expires_in":3600,"refresh_in":60`)), "", sent, sent)
 	require.NoError(t, err)
 	require.Equal(t, sent.Add(time.Hour).Round(0).UTC(), got.ExpiresOn)
 	require.Equal(t, sent.Add(time.Minute).Round(0).UTC(), got.RefreshOn)
-	require.Equal(t, got.planned(sent, time.Hour).due, got.planned(sent, time.Hour).due.Round(0))
-}
-
-func TestFreshness_toTheNanosecond(t *testing.T) {
-	expires := time.Unix(1_700_000_000, 0).UTC()
-	at := func(beforeExpiry time.Duration) time.Time { return expires.Add(-beforeExpiry) }
-	hour, paused, late := at(5*time.Minute), expires, at(time.Minute)
-	for _, row := range []struct {
-		name     string
-		due, now time.Time
-		want     freshness
-	}{
-		{"long before it is due", hour, at(time.Hour), fresh},
-		{"a nanosecond before it is due", hour, at(5*time.Minute + 1), fresh},
-		{"when it is due", hour, at(5 * time.Minute), due},
-		{"a nanosecond later", hour, at(5*time.Minute - 1), due},
-		{"two minutes left", hour, at(2 * time.Minute), due},
-		{"a nanosecond less than two minutes left", hour, at(2*time.Minute - 1), urgent},
-		{"a nanosecond left", hour, at(1), urgent},
-		{"at its expiry", hour, at(0), expired},
-		{"a nanosecond after its expiry", hour, at(-1), expired},
-		{"pausing with under two minutes left", late, at(time.Minute + 1), fresh},
-		{"at the end of that pause", late, at(time.Minute), urgent},
-		{"pausing until its expiry, a nanosecond left", paused, at(1), fresh},
-		{"pausing until its expiry, at its expiry", paused, at(0), expired},
-		{"pausing until its expiry, later", paused, at(-time.Hour), expired},
-	} {
-		tok := &token{AccessToken: azcore.AccessToken{Token: secretToken, ExpiresOn: expires}, due: row.due}
-		require.Equal(t, row.want, tok.freshness(row.now), row.name)
-	}
-	require.Equal(t, expired, (*token)(nil).freshness(expires), "no token")
-}
-
-func TestPlanned_timesOfRefresh(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0).UTC()
-	for _, row := range []struct {
-		name                               string
-		lifetime, refreshBefore, refreshIn time.Duration
-		wantRefreshIn, wantDueIn           time.Duration
-	}{
-		{name: "five minutes before the expiry", lifetime: time.Hour, wantRefreshIn: 55 * time.Minute, wantDueIn: 55 * time.Minute},
-		{name: "a nanosecond after its arrival", lifetime: 5*time.Minute + 1, wantRefreshIn: 1, wantDueIn: 1},
-		{name: "RefreshBefore", lifetime: time.Hour, refreshBefore: 20 * time.Minute, wantRefreshIn: 40 * time.Minute, wantDueIn: 40 * time.Minute},
-		{name: "refresh_in is earlier", lifetime: time.Hour, refreshIn: 30 * time.Minute, wantRefreshIn: 30 * time.Minute, wantDueIn: 30 * time.Minute},
-		{name: "refresh_in is later", lifetime: time.Hour, refreshIn: 57 * time.Minute, wantRefreshIn: 55 * time.Minute, wantDueIn: 55 * time.Minute},
-		{name: "RefreshBefore is earlier than refresh_in", lifetime: time.Hour, refreshBefore: 40 * time.Minute, refreshIn: 30 * time.Minute,
-			wantRefreshIn: 20 * time.Minute, wantDueIn: 20 * time.Minute},
-		{name: "due on arrival, exactly", lifetime: 5 * time.Minute, wantRefreshIn: 0, wantDueIn: 30 * time.Second},
-		{name: "due on arrival, with a minute left", lifetime: time.Minute, wantRefreshIn: -4 * time.Minute, wantDueIn: 30 * time.Second},
-		{name: "due on arrival, with seconds left", lifetime: 20 * time.Second, wantRefreshIn: -280 * time.Second, wantDueIn: 20 * time.Second},
-		{name: "due on arrival by RefreshBefore", lifetime: 20 * time.Minute, refreshBefore: time.Hour, wantRefreshIn: -40 * time.Minute, wantDueIn: 2 * time.Minute},
-		{name: "due on arrival by refresh_in", lifetime: time.Hour, refreshIn: -time.Second, wantRefreshIn: -time.Second, wantDueIn: 6 * time.Minute},
-	} {
-		decoded := token{AccessToken: azcore.AccessToken{Token: secretToken, ExpiresOn: now.Add(row.lifetime)}}
-		if row.refreshIn != 0 {
-			decoded.RefreshOn = now.Add(row.refreshIn)
-		}
-		before := decoded
-		got := decoded.planned(now, cmp.Or(row.refreshBefore, defaultRefreshBefore))
-		require.Equal(t, now.Add(row.wantRefreshIn), got.RefreshOn, row.name)
-		require.Equal(t, now.Add(row.wantDueIn), got.due, row.name)
-		require.Equal(t, before, decoded, row.name)
-	}
-}
-
-func TestPaused_forThirtySecondsOrATenthOfTheTimeLeft(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0).UTC()
-	for _, row := range []struct {
-		name       string
-		left, want time.Duration
-	}{
-		{"a day", 24 * time.Hour, 144 * time.Minute},
-		{"an hour", time.Hour, 6 * time.Minute},
-		{"a tenth just longer", 5*time.Minute + 10, 30*time.Second + 1},
-		{"a tenth of thirty seconds", 5 * time.Minute, 30 * time.Second},
-		{"two minutes", 2 * time.Minute, 30 * time.Second},
-		{"thirty seconds", 30 * time.Second, 30 * time.Second},
-		{"a nanosecond less", 30*time.Second - 1, 30*time.Second - 1},
-		{"a nanosecond", 1, 1},
-		{"none", 0, 0},
-	} {
-		published := token{AccessToken: azcore.AccessToken{ExpiresOn: now.Add(row.left)}, due: now}
-		require.Equal(t, now.Add(row.want), published.paused(now).due, row.name)
-		require.Equal(t, now, published.due, row.name)
-	}
 }

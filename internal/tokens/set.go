@@ -1,0 +1,96 @@
+package tokens
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Set has the tokens of one identity, by scope. The zero value is ready to use.
+type Set struct {
+	// RefreshBefore is how long before its expiry a token is refreshed, five minutes at least. Zero means five
+	// minutes and, at random, up to five more, or a tenth of the token's time if that is less. It is set before the
+	// first use.
+	RefreshBefore time.Duration
+
+	entries sync.Map // scope as a caller gave it → *Entry; different spellings share one entry
+
+	mu    sync.Mutex
+	all   []*Entry // guarded by mu, as is the rest
+	sweep int      // which entry is looked at next, whether it is of use still
+}
+
+// Hit returns the token of a scope where it is fresh, without a lock or an allocation, else nil.
+func (s *Set) Hit(scope string, now time.Time) *Token {
+	if e, ok := s.entries.Load(scope); ok {
+		if t := e.(*Entry).current.Load(); t.IsFresh(now) {
+			return t
+		}
+	}
+	return nil
+}
+
+// Entry returns the place for a scope's token. Scopes that the source takes for the same one, and so have the same
+// name, lead to the same place.
+func (s *Set) Entry(scope, name string) *Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.dropSome(now)
+	if e, ok := s.entries.Load(scope); ok {
+		e.(*Entry).asked = now
+		return e.(*Entry)
+	}
+	e, found := s.entries.LoadOrStore(name, &Entry{set: s, scopes: []string{name}})
+	entry := e.(*Entry)
+	entry.asked = now
+	if !found {
+		s.all = append(s.all, entry)
+	}
+	if scope != name {
+		if _, found := s.entries.LoadOrStore(scope, entry); !found {
+			entry.scopes = append(entry.scopes, scope)
+		}
+	}
+	return entry
+}
+
+// dropSome drops entries that hold nothing of use. It looks at a few, so that no call pays for all.
+func (s *Set) dropSome(now time.Time) {
+	for range min(4, len(s.all)) {
+		s.sweep %= len(s.all)
+		e := s.all[s.sweep]
+		if now.Sub(e.asked) < ReplayTime || !e.drop(now) {
+			s.sweep++
+			continue
+		}
+		for _, scope := range e.scopes {
+			s.entries.Delete(scope)
+		}
+		s.all = slices.Delete(s.all, s.sweep, s.sweep+1)
+		if len(s.all) == 0 {
+			return
+		}
+	}
+}
+
+// Tokens calls f with each valid token.
+func (s *Set) Tokens(now time.Time, f func(*Token)) {
+	s.mu.Lock()
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	for _, e := range all {
+		if t := e.current.Load(); t.Freshness(now) != Expired {
+			f(t)
+		}
+	}
+}
+
+// refreshBefore says how long before its expiry a token is refreshed that has this much time left.
+func (s *Set) refreshBefore(left time.Duration) time.Duration {
+	if s.RefreshBefore != 0 {
+		return max(s.RefreshBefore, DefaultRefreshBefore)
+	}
+	return DefaultRefreshBefore + rand.N(min(max(left/10, 0), DefaultRefreshBefore)+1)
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package managedid
+
+func raceEnabled() bool { return true }

@@ -1,0 +1,119 @@
+package managedid
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+
+	"github.com/managedid/managedid/internal/gate"
+)
+
+// shot is one request on the wire. Its goroutine ends when the transport returns, however late.
+type shot struct {
+	turn      *gate.Turn
+	secrets   []string // of the request, once it is over: until then, policies and transport may change it
+	began     time.Time
+	connected atomic.Bool
+	begun     atomic.Pointer[answer] // what has come of the answer
+	limit     context.Context
+	cancel    context.CancelFunc
+	resp      *http.Response
+	err       error
+}
+
+func limitOf(s *shot) <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.limit.Done()
+}
+
+func evictedOf(s *shot) <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.turn.Evicted
+}
+
+// shoot sends the pipeline's own request, or a copy of it where that is nil.
+func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
+	s := &shot{turn: turn, began: time.Now()}
+	if t.options.TryTimeout > 0 {
+		s.limit, s.cancel = context.WithTimeout(t.ctx, t.options.TryTimeout)
+	} else {
+		s.limit, s.cancel = context.WithCancel(t.ctx)
+	}
+	var crashed error
+	ctx := httptrace.WithClientTrace(context.WithValue(withCrashed(s.limit, &crashed), begunKey{}, &s.begun), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		s.connected.Store(true)
+		turn.Connected()
+	}})
+	d := t.dispatch
+	if d.running.Load() > 0 && d.original != nil {
+		own = nil // whose clones share azcore's values, which are not safe for concurrent use
+	}
+	var send *policy.Request
+	var err error
+	if own != nil {
+		send, err = t.sender(ctx, own)
+	} else {
+		send, err = d.copy(ctx)
+	}
+	if err != nil {
+		s.cancel()
+		return nil, err
+	}
+	d.tries++
+	if own != nil {
+		d.running.Add(1)
+	}
+	d.request.tries.Add(1)
+	d.request.tried.Store(sinceStart(s.began))
+	go func() {
+		defer d.request.mine()()
+		s.err = crash{"the transport or a policy"} // unless it returns
+		defer func() {
+			if crashed != nil {
+				s.resp, s.err = nil, crashed
+			}
+			if own != nil {
+				d.running.Add(-1)
+			}
+			select {
+			case t.ended <- s:
+			case <-t.over:
+			}
+		}()
+		s.resp, s.err = guard(t.log, listening, &crashed, func() (*http.Response, error) {
+			var resp *http.Response
+			var err error
+			if own != nil {
+				resp, err = send.Next()
+			} else {
+				resp, err = d.pipeline.Do(send)
+			}
+			if err != nil {
+				return nil, err
+			}
+			return download(resp, send.Raw()) // which a policy of the user's may have brought unread
+		})
+		s.secrets = secrets(send.Raw())
+	}()
+	return s, nil
+}
+
+// sender is the request of one shot, with a body of its own: a transport that ignores its context may read the last
+// one's still.
+func (t *try) sender(ctx context.Context, own *policy.Request) (*policy.Request, error) {
+	req := own.Clone(ctx)
+	if t.dispatch.body == nil {
+		return req, nil
+	}
+	return req, req.SetBody(streaming.NopCloser(bytes.NewReader(t.dispatch.body)), req.Raw().Header.Get("Content-Type"))
+}
