@@ -98,7 +98,9 @@ func (d *door) answered(now time.Time, q *request, resp *http.Response) {
 		if current {
 			d.closings++
 			d.good = 0
-			pause = max(pause, leastBackOff)
+			if pause == 0 {
+				pause = leastBackOff
+			}
 		}
 		d.opens, d.closed = later(d.opens, now.Add(pause)), now
 	case !throttled && code < 500 && !now.Before(d.opens):

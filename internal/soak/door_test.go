@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ func (s *script) begins(ms int, name string, broken ...string) {
 func (s *script) ends(ms int, name string, status int, retryAfter string) {
 	s.door.leave(s.requests[name])
 	resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
+	if ms, ok := strings.CutSuffix(retryAfter, "ms"); ok {
+		resp.Header = http.Header{"Retry-After-Ms": {ms}}
+	}
 	s.door.answered(s.at(ms), s.requests[name], resp)
 }
 
@@ -112,6 +116,13 @@ func TestDoor(t *testing.T) {
 			s.begins(300, "b", shut)
 			s.cancels["b"]()
 			s.begins(500, "c")
+		},
+		"a shorter pause that is named counts": func(s *script) {
+			s.begins(0, "a")
+			s.ends(10, "a", 429, "200ms")
+			s.begins(150, "b", shut)
+			s.cancels["b"]()
+			s.begins(210, "c")
 		},
 		"Retry-After is cut to five minutes": func(s *script) {
 			s.begins(0, "a")
