@@ -13,7 +13,7 @@ import (
 )
 
 // TestFaults_ofEachSource plays every fault at every source. -update writes what came of them to testdata/faults.golden;
-// with -short, few statuses are played and nothing is compared.
+// with -short, few statuses are played and nothing is compared. The race detector sees a quarter of the rest.
 func TestFaults_ofEachSource(t *testing.T) {
 	certificates, rows := faultCertificates(t), faultRows()
 	var table strings.Builder
@@ -28,7 +28,10 @@ func TestFaults_ofEachSource(t *testing.T) {
 				lines = addStatus(lines, code, of.play(t, &row, certificates))
 				cells++
 			}
-			for _, row := range rows {
+			for j, row := range rows {
+				if raceEnabled() && (i+j)%4 != 0 {
+					continue // each is played at some sources
+				}
 				if row.secure && !of.secure || row.id && !of.takesID || row.fault.Count > 0 && of.answeredOnly {
 					continue
 				}

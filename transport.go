@@ -172,6 +172,10 @@ type cappedTransport struct {
 
 func (t cappedTransport) Do(req *http.Request) (*http.Response, error) {
 	return guard(t.log, "the transport "+t.name(), crashedIn(req.Context()), func() (*http.Response, error) {
+		req, err := withOwnBody(req)
+		if err != nil {
+			return nil, newTransportError(err, req)
+		}
 		resp, err := t.Transporter.Do(req)
 		if err != nil {
 			return nil, newTransportError(err, req)
@@ -192,6 +196,22 @@ func (t cappedTransport) name() string {
 		return fmt.Sprintf("%T", c.Transport)
 	}
 	return fmt.Sprintf("%T", t.Transporter)
+}
+
+// withOwnBody copies the body, since azcore's GetBody rewinds the one that net/http may still be reading, where an answer
+// is a redirect or the connection has died.
+func withOwnBody(req *http.Request) (*http.Request, error) {
+	if req.Body == nil {
+		return req, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return req, err
+	}
+	req = req.WithContext(req.Context())
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, err = req.GetBody()
+	return req, err
 }
 
 // download reads the body while the request's context lives. Of the rest, which azcore logs and traces, it takes the request's

@@ -1,6 +1,8 @@
 package gate
 
 import (
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -19,6 +21,9 @@ type Gate struct {
 
 // New makes the gate of an endpoint.
 func New(c Config) *Gate { return &Gate{machine: newMachine(c, rand.Float64)} }
+
+// Format prints the type alone, with every verb: the rest changes while the gate is in use.
+func (g *Gate) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "Gate") }
 
 // settle hands out the turns that may be taken, and sees to it that it is called again in time. The caller holds mu.
 func (g *Gate) settle() {

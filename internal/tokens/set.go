@@ -1,6 +1,8 @@
 package tokens
 
 import (
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -20,6 +22,9 @@ type Set struct {
 	all   []*Entry // guarded by mu, as is the rest
 	sweep int      // which entry is looked at next, whether it is of use still
 }
+
+// Format prints the type alone, with every verb: the rest changes while the set is in use, and is secret.
+func (s *Set) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "Set") }
 
 // Hit returns the token of a scope where it is fresh, without a lock or an allocation, else nil.
 func (s *Set) Hit(scope string, now time.Time) *Token {
