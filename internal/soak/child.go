@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -125,7 +126,7 @@ func runChild(config string, in io.Reader, out io.Writer) error {
 	work(stop, append(calling(all, c.Seed, callerStream), h.watch, other.swarm, other.drop)...)
 	res.After = settle(res.Before)
 	runtime.KeepAlive(all) // and the cache with them: what it keeps counts
-	res.Guests, res.Swarms, res.Dropped = g.outcomes, other.swarms, other.dropped
+	res.Guests, res.Swarms, res.Dropped = g.counts(), other.swarms, other.dropped
 	j.conclude(&res, h.samples)
 	return encoder.Encode(res)
 }
@@ -138,8 +139,11 @@ func (j *judge) conclude(res *result, heap []uint64) {
 	if res.First, res.Last = thirds(heap); grew(heap) {
 		j.add("a flat heap", "%d samples: %v", len(heap), heap)
 	}
-	res.Calls, res.Requests, res.Violations = j.outcomes, j.recorder.outcomes, j.counts()
-	res.Swarming, res.Hedges, res.Steady = j.swarming, j.hedges, j.steady
+	res.Calls, res.Steady, res.Violations = j.outcomes, j.steady, j.counts()
+	r := j.recorder
+	r.mu.Lock() // a request that nobody waits for any more may still be tried
+	defer r.mu.Unlock()
+	res.Requests, res.Swarming, res.Hedges = maps.Clone(r.outcomes), r.swarming, r.hedges
 }
 
 // callers makes all of them. Some have a guest for a transport.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -61,6 +62,13 @@ func (g *guest) Do(req *http.Request) (*http.Response, error) {
 		return g.hang(req, q, stuck)
 	}
 	return g.client.Do(req)
+}
+
+// counts is how often which of it has happened.
+func (g *guest) counts() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.outcomes)
 }
 
 // hanging is how a transport gets stuck: before the request is sent, or with its answer.
