@@ -175,14 +175,12 @@ func (m *model) spacing(now time.Time, failing int) (least, most time.Duration) 
 	}
 	least, most = min(d, 5*time.Second*5/6), min(d, 5*time.Second*5/6)
 	for _, f := range m.flights {
-		soonest, latest, ok := m.wants(now, f)
+		soonest, _, ok := m.wants(now, f)
 		if len(f.shots) == 0 {
-			soonest, latest = now, now
+			soonest = now
 		}
-		if ok && f.untried && !now.Before(latest) {
-			least, most = time.Second, time.Second
-		} else if ok && (f.untried || f.perhaps) && !now.Before(soonest) {
-			least = time.Second
+		if ok && (f.untried || f.perhaps) && !now.Before(soonest) {
+			least = time.Second // at the latest is for the gate's own tests, which know who has left
 		}
 	}
 	return least, most + most/5

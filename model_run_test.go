@@ -25,7 +25,7 @@ import (
 // modelTimeout is that of a try: odd, so that nothing else happens when it is over.
 const modelTimeout = 20*time.Second + 777*time.Microsecond
 
-var schedules = flag.Uint64("schedules", 400, "how many random schedules TestModel plays")
+var schedules = flag.Uint64("schedules", 150, "how many random schedules TestModel plays")
 
 // TestModel plays random schedules with the library and with the reference, and compares which token or error each
 // call gets, and when, and when each request is sent. Every other schedule has retries and hedges.

@@ -259,6 +259,7 @@ func (m *model) limits(now time.Time) {
 				outcome = ReasonThrottled
 			}
 			m.land(now, f, nil, string(outcome))
+			m.unsure = true // which of two failures was the last, where both came at the limit
 		}
 	}
 }
