@@ -193,7 +193,9 @@ func TestRetry_aPolicyMayReplaceTheContext(t *testing.T) {
 		"other retrying": func(ctx context.Context) context.Context {
 			return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 		},
-		"another for both": func(context.Context) context.Context { return context.WithValue(context.Background(), crashedKey{}, nil) },
+		"another for both": func(context.Context) context.Context {
+			return context.WithValue(context.Background(), crashedKey{}, nil)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			replaces := policyFunc(func(r *policy.Request) (*http.Response, error) {
