@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptrace"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,7 @@ func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 		s.limit, s.cancel = context.WithCancel(t.ctx)
 	}
 	var crashed error
-	ctx := httptrace.WithClientTrace(context.WithValue(withCrashed(s.limit, &crashed), begunKey{}, &s.begun), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+	ctx := httptrace.WithClientTrace(context.WithValue(withCrashed(unshared{s.limit}, &crashed), begunKey{}, &s.begun), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 		s.connected.Store(true)
 		turn.Connected()
 	}})
@@ -107,6 +108,19 @@ func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 	}()
 	return s, nil
 }
+
+// unshared hides what azcore's spans share with those within them, "must not access it concurrently", and two shots do:
+// the URL that a span's status is not to quote. Without it, each shot's span has its own.
+type unshared struct{ context.Context }
+
+func (c unshared) Value(key any) any {
+	if t := reflect.TypeOf(key); t != nil && t.PkgPath() == azcoreSanitizer {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+const azcoreSanitizer = "github.com/Azure/azure-sdk-for-go/sdk/azcore/internal/sanitizer"
 
 // sender is the request of one shot, with a body of its own: a transport that ignores its context may read the last
 // one's still.

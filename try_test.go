@@ -12,6 +12,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/tracing"
 	"github.com/stretchr/testify/require"
 
 	"github.com/managedid/managedid/internal/tokens"
@@ -322,3 +323,24 @@ func TestTry_ofAHealthyEndpointIsOne(t *testing.T) {
 
 // idle tells whether nobody sends to a credential's endpoint, or waits for a turn there.
 func idle(c *ManagedIdentityCredential) bool { return c.gate.Status().Users == 0 }
+
+// Spans of requests beside each other share nothing of azcore's, which only the race detector sees.
+func TestTry_eachSpanIsItsOwn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		span := tracing.NewSpan(tracing.SpanImpl{SetStatus: func(tracing.SpanStatus, string) {}})
+		f, c := newFakeIMDSWith(t, func(_ int, r *http.Request) (*http.Response, error) {
+			if err := delayed(r, 4*time.Second); err != nil {
+				return nil, err
+			}
+			return nil, errRefused
+		}, ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{TracingProvider: tracing.NewProvider(func(string, string) tracing.Tracer {
+			return tracing.NewTracer(func(ctx context.Context, _ string, _ *tracing.SpanOptions) (context.Context, tracing.Span) {
+				return ctx, span
+			}, nil)
+		}, nil)}})
+		ctx, cancel := context.WithTimeout(ctx0, 20*time.Second)
+		defer cancel()
+		require.Error(t, get(ctx, c, vault).err)
+		require.Greater(t, len(f.requests()), 2)
+	})
+}
