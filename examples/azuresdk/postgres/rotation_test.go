@@ -28,14 +28,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestRotation keeps a pool in use until the first token has ended, over several refreshes.
+// TestRotation keeps a pool in use until the first token has ended, over a refresh.
 func TestRotation(t *testing.T) {
 	tokens, err := lab.Rotate(t.Context(), (*lab.Lab).Postgres, child, "https://ossrdbms-aad.database.windows.net")
 	if missing, ok := errors.AsType[*lab.MissingError](err); ok && os.Getenv("CI") == "" {
 		t.Skip(missing)
 	}
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, tokens, 3, "one, and two refreshes at least")
+	require.GreaterOrEqual(t, tokens, 2, "one, and a refresh at least")
 }
 
 // newPool makes the example's pool, with connections that are replaced after half a second.

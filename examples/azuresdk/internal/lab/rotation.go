@@ -11,23 +11,22 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// Scaled is a second of a token's life in StartScaled's lab, and ScaledLife the whole life, as long as the databases take it.
+// ScaledLife is how long the databases take a token in StartScaled's lab. A refresh comes earlier, after refreshAfter.
 const (
-	Scaled     = time.Second / 20
-	ScaledLife = 360 * Scaled
+	ScaledLife   = 42 * time.Second
+	refreshAfter = 30 * time.Second // no token is refreshed oftener
 )
 
-// StartScaled starts a lab where tokens are as if they lived for six minutes and time ran twenty times as fast: programs
-// whose RefreshBefore is five minutes refresh them after three seconds, and the databases, whose clocks are ahead,
-// take them for eighteen. The host is a pod with workload identity, since Entra makes a new token for each request; other
-// hosts give the same one until half its life has passed, and time isn't scaled there.
+// StartScaled starts a lab where tokens are refreshed and end soon. Programs whose RefreshBefore is five minutes refresh
+// them after refreshAfter, and the databases, whose clocks are ahead, take them for ScaledLife. The host is a pod with workload
+// identity, since Entra makes a new token for each request; other hosts give the same one until half its life has passed.
 func StartScaled() (*Lab, error) {
 	const refreshBefore = 5 * time.Minute // the programs'
-	l, err := Start(&managedidtest.Options{NoSystemAssigned: true, TokenLifetime: refreshBefore + 60*Scaled})
+	l, err := Start(&managedidtest.Options{NoSystemAssigned: true, TokenLifetime: refreshBefore + refreshAfter})
 	if err != nil {
 		return nil, err
 	}
-	l.ClockAhead = refreshBefore - 300*Scaled
+	l.ClockAhead = refreshBefore + refreshAfter - ScaledLife
 	if _, err := l.Emulator.NewTokenFile(l.dir, nil); err != nil {
 		l.Close()
 		return nil, err
