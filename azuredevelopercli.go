@@ -2,40 +2,64 @@ package managedid
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
-
-const nameAzureDeveloperCLI = "AzureDeveloperCLICredential"
 
 // AzureDeveloperCLICredentialOptions are the options of NewAzureDeveloperCLICredential.
 type AzureDeveloperCLICredentialOptions struct {
-	// AdditionallyAllowedTenants are tenants, besides TenantID, whose tokens a request may name; "*" means all. Without
-	// a TenantID a request may name any.
+	// AdditionallyAllowedTenants are the tenants that a request may name besides TenantID. "*" allows every tenant.
+	// Without a TenantID, a request may name any tenant.
 	AdditionallyAllowedTenants []string
 	// Cache holds the tokens. Nil means the cache of the process.
 	Cache *TokenCache
-	// Logger gets a record of each token and each failure, never a token; see the package's Logging. Nil means none.
+	// Logger gets a record of each token and each failure, but never the token itself. The package documentation lists
+	// the records under Logging. Nil means no records.
 	Logger *slog.Logger
-	// TenantID is the tenant's ID or a domain name of it. Zero means the tool's own.
+	// TenantID is the ID of the tenant, or one of its domain names. Zero means the tool's own tenant.
 	TenantID string
 }
 
-// AzureDeveloperCLICredential gets tokens from the Azure Developer CLI, in which a developer has signed in ("azd auth
-// login"). GetToken runs the program only where the cache has no token. It is safe for concurrent use.
+// AzureDeveloperCLICredential gets tokens from the Azure Developer CLI, in which a developer has signed in with "azd
+// auth login". GetToken runs the program only if the cache has no valid token. An AzureDeveloperCLICredential is safe
+// for concurrent use.
 type AzureDeveloperCLICredential struct {
 	*credential
 }
 
 var _ azcore.TokenCredential = (*AzureDeveloperCLICredential)(nil)
 
-// NewAzureDeveloperCLICredential makes a credential that asks the Azure Developer CLI. Pass nil for defaults. It runs
-// nothing, and fails where an option can't work.
+// GetToken returns a valid token from the cache, or else requests a new one. It takes one or more scopes of one
+// resource, of the form RESOURCE/.default. Its error is an *AuthenticationFailedError, or a *CredentialUnavailableError
+// if a chain may go on to its next link.
+func (c *AzureDeveloperCLICredential) GetToken(
+	ctx context.Context, opts policy.TokenRequestOptions,
+) (azcore.AccessToken, error) {
+	if c.credential == nil {
+		return azcore.AccessToken{}, notMade(nameAzureDeveloperCLI)
+	}
+	return c.credential.GetToken(ctx, opts)
+}
+
+// Format prints only the name of the type, whatever the verb. The rest is secret, or changes while the credential is in
+// use.
+func (AzureDeveloperCLICredential) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, nameAzureDeveloperCLI)
+}
+
+func (c *AzureDeveloperCLICredential) self() azcore.TokenCredential { return c }
+
+// NewAzureDeveloperCLICredential returns a credential that gets tokens from the Azure Developer CLI. Nil options mean
+// defaults. It doesn't run the program, and fails if an option is invalid.
 func NewAzureDeveloperCLICredential(options *AzureDeveloperCLICredentialOptions) (*AzureDeveloperCLICredential, error) {
 	var o AzureDeveloperCLICredentialOptions
 	if options != nil {
@@ -49,12 +73,14 @@ func NewAzureDeveloperCLICredential(options *AzureDeveloperCLICredentialOptions)
 }
 
 func newAzureDeveloperCLI(o AzureDeveloperCLICredentialOptions) (*credential, error) {
-	t := &tool{credential: nameAzureDeveloperCLI, program: "azd", arguments: azureDeveloperCLIArguments, decode: decodeAzureDeveloperCLI, explain: explainAzureDeveloperCLI}
-	return newToolCredential(t, toolConfig{tenantID: o.TenantID, allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger})
+	t := &tool{name: nameAzureDeveloperCLI, program: "azd", arguments: azureDeveloperCLIArguments,
+		decode: decodeAzureDeveloperCLI, message: messageOfAzureDeveloperCLI}
+	return newToolCredential(t, toolConfig{tenantID: o.TenantID, allowed: o.AdditionallyAllowedTenants, cache: o.Cache,
+		logger: o.Logger})
 }
 
-// azureDeveloperCLIArguments are those of "azd auth token".
-func azureDeveloperCLIArguments(a ask, tenant string) ([]string, error) {
+// azureDeveloperCLIArguments returns the arguments of "azd auth token".
+func azureDeveloperCLIArguments(a tokenParams, tenant string) ([]string, error) {
 	arguments := []string{"auth", "token", "--output=json", "--no-prompt"}
 	for _, scope := range strings.Fields(a.scope) {
 		arguments = append(arguments, "--scope="+scope)
@@ -77,9 +103,10 @@ func decodeAzureDeveloperCLI(output []byte) (string, time.Time, error) {
 	return v.Token, v.Expires, err
 }
 
-// explainAzureDeveloperCLI finds the message in lines of JSON: {"error":"…"} since version 1.23.7, before that
-// {"type":"consoleMessage","data":{"message":"…"}}.
-func explainAzureDeveloperCLI(stderr string) string {
+// messageOfAzureDeveloperCLI finds the error message in lines of JSON. Their form is {"error":"…"} since version
+// 1.23.7, and {"type":"consoleMessage","data":{"message":"…"}} before that. Without such a line it returns all of
+// stderr.
+func messageOfAzureDeveloperCLI(stderr string) string {
 	if strings.Contains(stderr, "unknown flag: --claims") {
 		return "the resource asks for more than the tool's sign-in, which takes azd 1.18.1 or later"
 	}

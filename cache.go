@@ -5,43 +5,46 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"runtime"
 	"sync"
 	"time"
 	"weak"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
 	"github.com/managedid/managedid/internal/gate"
 	"github.com/managedid/managedid/internal/tokens"
 )
 
-// TokenCache keeps tokens in memory, and what belongs to them: the requests under way and what is known of the
-// endpoints. Credentials that are given the same cache share all of it. The zero value is ready to use. A TokenCache
-// is safe for concurrent use, needs no closing and has no goroutine at rest.
+// TokenCache keeps tokens in memory, with the requests that are under way and the state of the endpoints. Credentials
+// with the same cache share all of this. The zero value is ready to use. A TokenCache is safe for concurrent use, needs
+// no closing and has no goroutine while idle.
 //
-// What no credential refers to is dropped: at once where it holds nothing valid, else the least recently used first
-// beyond 4,096 identities.
+// A cache drops what no credential refers to. It drops an identity without a valid token at once. Beyond 4,096
+// identities with valid tokens, it drops the least recently used first.
 type TokenCache struct {
 	refreshBefore time.Duration
 	counts        counts
 
 	mu    sync.Mutex
-	sets  weakMap[tokens.Set] // by identity; guarded by mu, as is the rest
-	gates weakMap[gate.Gate]  // by endpoint
-	// held are the sets with a valid token and the gates that are closed, which must outlive the credentials that
-	// used them, the last used first.
+	sets  weakMap[identityKey, tokens.Set] // guarded by mu, as are all fields below
+	gates weakMap[endpointKey, gate.Gate]
+	// held has the sets with a valid token and the gates that are closed, the most recently used first. They must
+	// outlive the credentials that used them.
 	held  list.List
 	holds shrinking[any, *list.Element]
 	sweep *time.Timer
 	swept time.Time // when sweep fires
 }
 
-// weakMap finds what somebody refers to.
-type weakMap[T any] = shrinking[string, weak.Pointer[T]]
+// weakMap finds values that something else refers to. It does not keep them alive.
+type weakMap[K comparable, T any] = shrinking[K, weak.Pointer[T]]
 
-// shrinking is a map whose memory goes with its elements, as a map's does not.
+// shrinking is a map that frees memory when elements are deleted, which a Go map does not.
 type shrinking[K comparable, V any] struct {
 	m       map[K]V
-	deleted int // since it was made
+	deleted int // since m was made
 }
 
 func (s *shrinking[K, V]) set(k K, v V) {
@@ -60,79 +63,88 @@ func (s *shrinking[K, V]) delete(k K) {
 	}
 }
 
-// maxHeld is how many identities keep their tokens without a credential.
+// maxHeld is the largest number of sets and gates that a cache keeps without a credential.
 const maxHeld = 4096
 
-// hold is an element of TokenCache.held.
+// hold is an element of TokenCache.held: a reference that keeps a set or a gate alive.
 type hold struct {
-	what  any         // *tokens.Set or *gate.Gate
-	with  *credential // whose it is; nil: anybody's
+	what  any // *tokens.Set or *gate.Gate
+	with  any // with is the credential that finds what. Nil means that any credential with the same key finds it.
 	until time.Time
 }
 
-// Format prints the type alone, with every verb: the rest changes while the cache is in use.
+// Format prints only the name of the type, whatever the verb. The rest changes while the cache is in use.
 func (c *TokenCache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "TokenCache") }
 
 // TokenCacheOptions are the options of NewTokenCache. The zero value is the default.
 type TokenCacheOptions struct {
-	// RefreshBefore is how long before its expiry a token is refreshed, so how long an outage of the endpoint is
-	// survived. Zero means five minutes and, at random, up to five more, or a tenth of the token's time if that is
-	// less, so that processes that were started together don't ask together for ever. Any other value is kept to, but
-	// is five minutes at least.
+	// RefreshBefore is how long before its expiry a token is refreshed, and so how long an outage of the endpoint may
+	// last without an effect. Zero means five minutes plus a random part: up to five minutes, or up to a tenth of the
+	// token's lifetime if that is less. The random part keeps processes that started together from requesting tokens
+	// together. The minimum is five minutes, and a smaller or negative value counts as that.
 	RefreshBefore time.Duration
 }
 
-// NewTokenCache makes a cache to share between credentials. Pass nil for defaults.
+// NewTokenCache returns a cache that several credentials can share. Nil options mean defaults.
 func NewTokenCache(options *TokenCacheOptions) *TokenCache {
 	c := &TokenCache{}
 	if options != nil {
 		c.refreshBefore = options.RefreshBefore
+		if c.refreshBefore != 0 {
+			c.refreshBefore = max(c.refreshBefore, tokens.DefaultRefreshBefore)
+		}
 	}
 	return c
 }
 
-// processCache serves the credentials that have nothing of their own, so that one made for each request costs no
-// request.
+// processCache serves the credentials that have no cache and no pipeline options of their own. A program that makes a
+// credential for each request still shares tokens between them.
 var processCache TokenCache
 
-func (c *TokenCache) set(identity string) *tokens.Set {
-	return lookUp(c, (*TokenCache).setsByIdentity, identity, func() *tokens.Set { return &tokens.Set{RefreshBefore: c.refreshBefore} })
+// ProcessCache returns the cache of the process. A credential uses it if its options name no cache and set no
+// Transport, policies or retry options. Its [TokenCache.Stats] are for metrics.
+func ProcessCache() *TokenCache { return &processCache }
+
+func (c *TokenCache) set(key identityKey) *tokens.Set {
+	return lookUp(c, (*TokenCache).setsByIdentity, key, func() *tokens.Set {
+		return &tokens.Set{RefreshBefore: c.refreshBefore}
+	})
 }
 
-func (c *TokenCache) gate(endpoint string, limits gate.Config) *gate.Gate {
-	return lookUp(c, (*TokenCache).gatesByEndpoint, endpoint, func() *gate.Gate { return gate.New(limits) })
+func (c *TokenCache) gate(key endpointKey, limits gate.Config) *gate.Gate {
+	return lookUp(c, (*TokenCache).gatesByEndpoint, key, func() *gate.Gate { return gate.New(limits) })
 }
 
-func (c *TokenCache) setsByIdentity() *weakMap[tokens.Set] { return &c.sets }
-func (c *TokenCache) gatesByEndpoint() *weakMap[gate.Gate] { return &c.gates }
+func (c *TokenCache) setsByIdentity() *weakMap[identityKey, tokens.Set] { return &c.sets }
+func (c *TokenCache) gatesByEndpoint() *weakMap[endpointKey, gate.Gate] { return &c.gates }
 
-// lookUp finds or makes what a key names. It is forgotten when nothing refers to it any more.
-func lookUp[T any](c *TokenCache, of func(*TokenCache) *weakMap[T], key string, create func() *T) *T {
+// lookUp finds or makes the value of a key. The cache forgets the value when nothing else refers to it.
+func lookUp[K comparable, T any](c *TokenCache, mapOf func(*TokenCache) *weakMap[K, T], key K, create func() *T) *T {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := of(c)
+	m := mapOf(c)
 	if found := m.m[key].Value(); found != nil {
 		return found
 	}
 	made := create()
-	pointer, cache := weak.Make(made), weak.Make(c) // weak, so that a cache goes with its credentials
+	pointer, cache := weak.Make(made), weak.Make(c) // weak, so that the cache is freed with its credentials
 	m.set(key, pointer)
-	runtime.AddCleanup(made, func(key string) {
+	runtime.AddCleanup(made, func(key K) {
 		c := cache.Value()
 		if c == nil {
 			return
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if m := of(c); m.m[key] == pointer { // else there is a new one
+		if m := mapOf(c); m.m[key] == pointer { // otherwise a new value has taken its place
 			m.delete(key)
 		}
 	}, key)
 	return made
 }
 
-// hold keeps a set or a gate until a time, and its credential with it, though nobody may refer to them.
-func (c *TokenCache) hold(what any, with *credential, until time.Time) {
+// hold keeps a set or a gate, and the credential that finds it, until a time, even if nothing else refers to them.
+func (c *TokenCache) hold(what any, with any, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.holds.m[what]; e != nil {
@@ -154,7 +166,7 @@ func (c *TokenCache) hold(what any, with *credential, until time.Time) {
 	}
 }
 
-// sweepAt lets go at a time of what has expired then. The caller holds mu.
+// sweepAt schedules releaseExpired for a time. The caller holds mu.
 func (c *TokenCache) sweepAt(t time.Time) {
 	cache, wait := weak.Make(c), max(time.Until(t), time.Second)
 	c.swept = time.Now().Add(wait)
@@ -170,7 +182,7 @@ func (c *TokenCache) release(e *list.Element) {
 	c.holds.delete(e.Value.(*hold).what)
 }
 
-// releaseExpired lets go of what holds nothing valid any more, and comes again when the next does.
+// releaseExpired drops what has expired, and schedules itself for the next expiry.
 func (c *TokenCache) releaseExpired() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -189,4 +201,21 @@ func (c *TokenCache) releaseExpired() {
 	if !next.IsZero() {
 		c.sweepAt(next)
 	}
+}
+
+// cacheFor returns the cache that a credential uses. named is the one from its options, or nil.
+func cacheFor(named *TokenCache, options *azcore.ClientOptions) *TokenCache {
+	if named != nil {
+		return named
+	} else if isCustom(options) {
+		return &TokenCache{}
+	}
+	return &processCache
+}
+
+// isCustom reports whether options change how requests are sent. Credentials with such options must not share tokens
+// with others.
+func isCustom(o *azcore.ClientOptions) bool {
+	return o.Transport != nil || len(o.PerCallPolicies)+len(o.PerRetryPolicies) > 0 ||
+		!reflect.ValueOf(o.Retry).IsZero()
 }

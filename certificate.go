@@ -3,189 +3,159 @@ package managedid
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha1"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-)
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
-const nameClientCertificate = "ClientCertificateCredential"
+	"github.com/managedid/managedid/internal/certs"
+	"github.com/managedid/managedid/internal/files"
+	"github.com/managedid/managedid/internal/text"
+)
 
 // ClientCertificateCredentialOptions are the options of NewClientCertificateCredential.
 type ClientCertificateCredentialOptions struct {
-	// ClientOptions configures the pipeline; see ClientSecretCredentialOptions.
+	// ClientOptions configures the pipeline, as in ClientSecretCredentialOptions.
 	azcore.ClientOptions
-	// AdditionallyAllowedTenants are tenants, besides the credential's own, whose tokens a request may name; "*" means
-	// all. Zero means none.
+	// AdditionallyAllowedTenants are the tenants that a request may name besides the credential's own. "*" allows every
+	// tenant. Zero means none.
 	AdditionallyAllowedTenants []string
-	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
-	// Transport, policies or retry options.
+	// Cache holds the tokens. Nil means the cache of the process, or a private cache if ClientOptions has a Transport,
+	// policies or retry options.
 	Cache *TokenCache
-	// DisableInstanceDiscovery has no effect, since no discovery is ever requested; azidentity's code compiles.
+	// DisableInstanceDiscovery has no effect.
+	//
+	// Deprecated: this package never requests instance discovery. The field exists so that code for azidentity
+	// compiles.
 	DisableInstanceDiscovery bool
-	// Logger gets a record of each token, failed request and pause, never a secret; see the package's Logging. Nil means none.
+	// Logger gets a record of each token, each failed request and each pause, but never a secret. The package
+	// documentation lists the records under Logging. Nil means no records.
 	Logger *slog.Logger
-	// SendCertificateChain sends all the certificates with each request, as authentication by subject name and issuer
-	// needs it. Zero means that only the thumbprint of the key's certificate is sent.
+	// SendCertificateChain sends all the certificates with each request, which authentication by subject name and
+	// issuer needs. Zero sends only the thumbprint of the key's certificate.
 	SendCertificateChain bool
 }
 
-// ClientCertificateCredential gets tokens for an application with a certificate. GetToken is that of
-// [ClientSecretCredential]. It is safe for concurrent use.
+// ClientCertificateCredential gets tokens for an application with a certificate. Its GetToken takes the same arguments
+// as that of [ClientSecretCredential]. A ClientCertificateCredential is safe for concurrent use.
 type ClientCertificateCredential struct {
 	*credential
 }
 
 var _ azcore.TokenCredential = (*ClientCertificateCredential)(nil)
 
-// NewClientCertificateCredential makes a credential for an application. The key has to be an *rsa.PrivateKey, and certs
-// to contain its certificate; see [ParseCertificates]. The others are that one's chain, in order, and are sent with
-// SendCertificateChain only. Pass nil for default options. It sends nothing, and fails where an argument or an option
-// can't work.
-func NewClientCertificateCredential(tenantID, clientID string, certs []*x509.Certificate, key crypto.PrivateKey, options *ClientCertificateCredentialOptions) (*ClientCertificateCredential, error) {
+// GetToken returns a valid token from the cache, or else requests a new one. It takes one or more scopes of one
+// resource, of the form RESOURCE/.default. Its error is an *AuthenticationFailedError, or a *CredentialUnavailableError
+// if a chain may go on to its next link.
+func (c *ClientCertificateCredential) GetToken(
+	ctx context.Context, opts policy.TokenRequestOptions,
+) (azcore.AccessToken, error) {
+	if c.credential == nil {
+		return azcore.AccessToken{}, notMade(nameClientCertificate)
+	}
+	return c.credential.GetToken(ctx, opts)
+}
+
+// Format prints only the name of the type, whatever the verb. The rest is secret, or changes while the credential is in
+// use.
+func (ClientCertificateCredential) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, nameClientCertificate)
+}
+
+func (c *ClientCertificateCredential) self() azcore.TokenCredential { return c }
+
+// NewClientCertificateCredential returns a credential for an application. The key must be an *rsa.PrivateKey, and certs
+// must contain its certificate; see [ParseCertificates]. The other certificates are the chain, in order, and are sent
+// only with SendCertificateChain. Nil options mean defaults. It sends nothing, and fails if an argument or an option is
+// invalid.
+func NewClientCertificateCredential(
+	tenantID, clientID string, certs []*x509.Certificate, key crypto.PrivateKey,
+	options *ClientCertificateCredentialOptions,
+) (*ClientCertificateCredential, error) {
 	var o ClientCertificateCredentialOptions
 	if options != nil {
 		o = *options
 	}
-	config := entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID, allowed: o.AdditionallyAllowedTenants,
-		cache: o.Cache, logger: o.Logger}
-	s, err := newSigner(&config, certs, key, o.SendCertificateChain)
+	config := entraConfig{options: o.ClientOptions, tenantID: tenantID, clientID: clientID,
+		allowed: o.AdditionallyAllowedTenants, cache: o.Cache, logger: o.Logger}
+	s, err := config.signer(certs, key, o.SendCertificateChain)
 	if err != nil {
 		return nil, misconfigured(nameClientCertificate, err.Error())
 	}
-	c, err := newEntraCredential(nameClientCertificate, config, certificateProof("certificate "+keyedHash(s.header),
-		func(_ context.Context, tokenURL string) (string, error) { return s.assertion(tokenURL) }))
+	c, err := newEntraCredential(nameClientCertificate, config, certificateProof("certificate "+keyedHash(s.Header),
+		func(_ context.Context, tokenURL string) (string, error) { return s.Assertion(tokenURL, clientID) }))
 	if err != nil {
 		return nil, err
 	}
 	return &ClientCertificateCredential{c}, nil
 }
 
-// certificateProof is an assertion that is made for each request.
+// signer checks that the certificate can be used in this tenant, and returns its signer. chain sends the whole chain.
+func (o *entraConfig) signer(given []*x509.Certificate, key crypto.PrivateKey, chain bool) (*certs.Signer, error) {
+	return certs.NewSigner(given, key, chain, strings.EqualFold(o.tenantID, tenantADFS))
+}
+
+// certificateProof returns the proof by an assertion that is signed anew for each request.
 func certificateProof(identity string, read func(context.Context, string) (string, error)) proof {
-	return proof{identity: identity, parameter: assertionParameter, signed: true, read: read,
+	return proof{key: identity, parameter: assertionParameter, signed: true, read: read,
 		age: func() string { return ": it was made for this request, so set the clock of this machine right" }}
 }
 
-// signer makes assertions with a certificate, as "Microsoft identity platform application authentication certificate
-// credentials" has them.
-type signer struct {
-	key      *rsa.PrivateKey
-	clientID string
-	header   string // encoded
-	pss      bool
+// certificateFile is a file with a certificate and its key. Another program may replace it while this one runs.
+type certificateFile struct {
+	path, password string
+	chain          bool // the whole chain is sent
 }
 
-// newSigner checks that the key is of use and belongs to one of the certificates: those who share its tokens have the key.
-func newSigner(o *entraConfig, certs []*x509.Certificate, key crypto.PrivateKey, chain bool) (*signer, error) {
-	k, err := rsaKey(key)
+// maxCertificateFile is the largest size of a file in bytes, far more than a chain of certificates needs.
+const maxCertificateFile = 1 << 20
+
+func certificateFileProof(o *entraConfig, f certificateFile) proof {
+	config := *o
+	identity := fmt.Sprintf("certificate file %q %t %s", f.path, f.chain, keyedHash(f.password))
+	p := certificateProof(identity, func(ctx context.Context, tokenURL string) (string, error) {
+		s, err := files.Await(ctx, func() (*certs.Signer, error) { return f.read(&config) })
+		if err != nil {
+			advice := ""
+			if _, wrong := asType[certs.PasswordError](err); wrong {
+				advice = "; set AZURE_CLIENT_CERTIFICATE_PASSWORD to the one that it was exported with"
+			}
+			return "", fmt.Errorf("the certificate file %s, from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: %w%s",
+				text.Path(f.path), err, advice)
+		}
+		return s.Assertion(tokenURL, o.clientID)
+	})
+	p.file = text.Path(f.path)
+	return p
+}
+
+func (f *certificateFile) read(o *entraConfig) (*certs.Signer, error) {
+	content, err := files.Read(f.path, maxCertificateFile)
+	if err == nil && len(content) == 0 {
+		err = files.ErrEmpty
+	}
 	if err != nil {
 		return nil, err
 	}
-	certs = slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return c == nil })
-	if len(certs) == 0 {
-		return nil, errors.New("at least one certificate is required")
-	}
-	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return k.PublicKey.Equal(c.PublicKey) })
-	if i < 0 {
-		return nil, unfinishedError("the private key belongs to none of the certificates")
-	}
-	leaf := certs[i]
-	sum := sha256.Sum256(leaf.Raw)
-	h := assertionHeader{Algorithm: "PS256", Type: "JWT", Thumbprint: base64.RawURLEncoding.EncodeToString(sum[:])}
-	if chain {
-		for _, c := range append([]*x509.Certificate{leaf}, slices.Delete(certs, i, i+1)...) {
-			h.Chain = append(h.Chain, base64.StdEncoding.EncodeToString(c.Raw)) // RFC 7515, section 4.1.6
-		}
-	}
-	pss := !strings.EqualFold(o.tenantID, tenantADFS)
-	if !pss { // "AD FS OpenID Connect/OAuth flows and application scenarios"
-		sum := sha1.Sum(leaf.Raw)
-		h.Algorithm, h.Thumbprint, h.SHA1 = "RS256", "", base64.RawURLEncoding.EncodeToString(sum[:])
-	}
-	s := &signer{key: k, clientID: o.clientID, pss: pss}
-	s.header, err = jsonPart(h)
-	return s, err
-}
-
-func rsaKey(key crypto.PrivateKey) (*rsa.PrivateKey, error) {
-	kind := "of an unknown kind"
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		if k == nil || k.Validate() != nil {
-			return nil, errors.New("the private key is not a valid RSA key")
-		}
-		return k, nil
-	case nil:
-		return nil, errors.New("a private key is required")
-	case *ecdsa.PrivateKey:
-		kind = "an EC key"
-	case ed25519.PrivateKey, *ed25519.PrivateKey:
-		kind = "an Ed25519 key"
-	}
-	return nil, fmt.Errorf("the private key is %s; Entra takes RSA only, so use a certificate with an RSA key", kind)
-}
-
-type assertionHeader struct {
-	Algorithm  string   `json:"alg"`
-	Type       string   `json:"typ"`
-	Thumbprint string   `json:"x5t#S256,omitempty"`
-	SHA1       string   `json:"x5t,omitempty"`
-	Chain      []string `json:"x5c,omitempty"`
-}
-
-type assertionClaims struct {
-	Audience  string `json:"aud"`
-	Expires   int64  `json:"exp"`
-	Issuer    string `json:"iss"`
-	ID        string `json:"jti"`
-	NotBefore int64  `json:"nbf"`
-	Subject   string `json:"sub"`
-}
-
-// assertion makes one that holds for ten minutes, which is more than a flight lasts.
-func (s *signer) assertion(tokenURL string) (string, error) {
-	now := time.Now()
-	claims, err := jsonPart(assertionClaims{Audience: tokenURL, Expires: now.Add(10 * time.Minute).Unix(), Issuer: s.clientID,
-		ID: newGUID(), NotBefore: now.Unix(), Subject: s.clientID})
+	parsed, key, err := certs.Parse(content, f.password)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	signed := s.header + "." + claims
-	sum := sha256.Sum256([]byte(signed))
-	var options crypto.SignerOpts = crypto.SHA256
-	if s.pss { // RFC 7518, section 3.5
-		options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	}
-	signature, err := s.key.Sign(rand.Reader, sum[:], options)
+	return o.signer(parsed, key, f.chain)
+}
+
+// ParseCertificates reads certificates and a private key for [NewClientCertificateCredential]. The data is PEM with an
+// unencrypted key in PKCS #8, PKCS #1 or SEC 1, or it is PKCS #12 in DER, also with the algorithms that OpenSSL 3 uses
+// by default. A nil password means none, and PEM ignores it. The certificates are in the order of the data. The error
+// is an *AuthenticationFailedError.
+func ParseCertificates(certData []byte, password []byte) ([]*x509.Certificate, crypto.PrivateKey, error) {
+	parsed, key, err := certs.Parse(certData, string(password))
 	if err != nil {
-		return "", errors.New("the private key can't sign an assertion; it needs 2048 bits at least")
+		return nil, nil, misconfigured("ParseCertificates", err.Error())
 	}
-	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
-}
-
-func jsonPart(v any) (string, error) {
-	b, err := json.Marshal(v)
-	return base64.RawURLEncoding.EncodeToString(b), err
-}
-
-// newGUID makes a random one: RFC 9562, section 5.4.
-func newGUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return parsed, key, nil
 }

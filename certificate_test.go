@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -22,13 +24,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 
+	"github.com/managedid/managedid/internal/testkit"
 	"github.com/managedid/managedid/managedidtest"
 )
 
 // chainAndKey are a leaf, the certificate of its authority, and the leaf's key.
 func chainAndKey(t testing.TB) ([]*x509.Certificate, *rsa.PrivateKey) {
 	t.Helper()
-	certs, key, err := ParseCertificates(fixture(t, "leaf-chain.pem"), nil)
+	certs, key, err := ParseCertificates(testkit.Fixture(t, "leaf-chain.pem"), nil)
 	require.NoError(t, err)
 	return certs, key.(*rsa.PrivateKey)
 }
@@ -92,18 +95,18 @@ func TestCertificate_request(t *testing.T) {
 				c := newCertificate(t, f, row.tenant, ClientCertificateCredentialOptions{SendCertificateChain: row.chain, AdditionallyAllowedTenants: []string{"*"}})
 				_, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{vault}, TenantID: row.asked})
 				require.NoError(t, err)
-				require.Equal(t, row.url, f.sent[0].URL.String())
-				header, claims := opened(t, f.forms[0].Get("client_assertion"), &key.PublicKey)
+				require.Equal(t, row.url, f.Sent[0].URL.String())
+				header, claims := opened(t, f.Forms[0].Get("client_assertion"), &key.PublicKey)
 				require.Equal(t, row.header, header)
 				require.Regexp(t, "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", claims["jti"])
 				delete(claims, "jti")
-				now := float64(f.began.Unix())
+				now := float64(f.Began.Unix())
 				require.Equal(t, map[string]any{"aud": row.url, "iss": someClient, "sub": someClient, "nbf": now, "exp": now + 600}, claims)
-				f.forms[0].Del("client_assertion")
+				f.Forms[0].Del("client_assertion")
 				require.Equal(t, url.Values{
 					"grant_type": {"client_credentials"}, "client_id": {someClient}, "scope": {vault},
 					"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-				}, f.forms[0])
+				}, f.Forms[0])
 			})
 		})
 	}
@@ -116,15 +119,15 @@ func TestCertificate_eachExchangeHasAnAssertionOfItsOwn(t *testing.T) {
 		c := newCertificate(t, f, someTenant, ClientCertificateCredentialOptions{})
 		ids := map[any]bool{}
 		for i := range 3 {
-			require.NoError(t, get(ctx0, c, vault).err)
-			require.NoError(t, get(ctx0, c, vault).err)
-			_, claims := opened(t, f.forms[i].Get("client_assertion"), &key.PublicKey)
+			require.NoError(t, get(ctx0, c, vault).Err)
+			require.NoError(t, get(ctx0, c, vault).Err)
+			_, claims := opened(t, f.Forms[i].Get("client_assertion"), &key.PublicKey)
 			require.EqualValues(t, time.Now().Unix(), claims["nbf"])
 			ids[claims["jti"]] = true
 			time.Sleep(time.Hour)
 		}
 		require.Len(t, ids, 3)
-		require.Equal(t, 3, f.count())
+		require.Equal(t, 3, f.Count())
 	})
 }
 
@@ -136,8 +139,8 @@ func TestCertificate_theKeysOwnIsFirstWhereverItWas(t *testing.T) {
 		&ClientCertificateCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f}, SendCertificateChain: true})
 	require.NoError(t, err)
 	require.Equal(t, []*x509.Certificate{nil, certs[1], certs[0], nil}, given, "what was given stays")
-	require.NoError(t, get(ctx0, c, vault).err)
-	header, _ := opened(t, f.forms[0].Get("client_assertion"), &key.PublicKey)
+	require.NoError(t, get(ctx0, c, vault).Err)
+	header, _ := opened(t, f.Forms[0].Get("client_assertion"), &key.PublicKey)
 	require.Equal(t, []any{base64.StdEncoding.EncodeToString(certs[0].Raw), base64.StdEncoding.EncodeToString(certs[1].Raw)}, header["x5c"])
 }
 
@@ -187,13 +190,13 @@ func TestCertificate_errorsByTheirCode(t *testing.T) {
 		{700024, "the assertion is outside its validity: it was made for this request, so set the clock of this machine right"},
 		{700023, "what proves the application's identity was refused"},
 	} {
-		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) {
+		f := &fakeEntra{Script: func(_ int, r *http.Request) (*http.Response, error) {
 			return respond(r, 401, entraError(row.code, "invalid_client", "What it says.")), nil
 		}}
-		err := get(ctx0, newCertificate(t, f, someTenant, ClientCertificateCredentialOptions{}), vault).err
+		err := get(ctx0, newCertificate(t, f, someTenant, ClientCertificateCredentialOptions{}), vault).Err
 		requireError(t, err, fmt.Sprintf("ClientCertificateCredential: Entra: %s (401 Unauthorized, invalid_client: AADSTS%d: What it says.)", row.advice, row.code))
 		require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
-		require.Equal(t, 1, f.count(), "another assertion would be no better")
+		require.Equal(t, 1, f.Count(), "another assertion would be no better")
 	}
 }
 
@@ -219,8 +222,8 @@ func TestCertificate_sharesItsTokensWithTheSame(t *testing.T) {
 		c, err := NewClientCertificateCredential(someTenant, someClient, row.certs, row.key,
 			&ClientCertificateCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f}, Cache: cache, SendCertificateChain: row.chain})
 		require.NoError(t, err)
-		require.NoError(t, get(ctx0, c, vault).err)
-		require.Equal(t, row.sent, f.count(), row.name)
+		require.NoError(t, get(ctx0, c, vault).Err)
+		require.Equal(t, row.sent, f.Count(), row.name)
 	}
 }
 
@@ -243,12 +246,43 @@ func TestCertificate_isTakenByTheEmulator(t *testing.T) {
 		c, err := NewClientCertificateCredential(em.TenantID(), em.Applications()[0].ClientID, certs, key,
 			&ClientCertificateCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: em}})
 		require.NoError(t, err)
-		err = get(ctx0, c, vault).err
+		err = get(ctx0, c, vault).Err
 		if registered[0] == certs[0] {
 			require.NoError(t, err)
 			continue
 		}
 		require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 		require.Contains(t, err.Error(), "AADSTS700027: The certificate with identifier used to sign the client assertion is not registered on application.")
+	}
+}
+
+func ecKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	block, _ := pem.Decode(testkit.Fixture(t, "ec.key"))
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	require.NoError(t, err)
+	return key.(*ecdsa.PrivateKey)
+}
+
+// internal/certs has the table of all forms.
+func TestParseCertificates_inTheOrderOfTheData(t *testing.T) {
+	for name, password := range map[string]string{"leaf-chain.pem": "", "openssl3.pfx": testkit.CertificatePassword} {
+		certs, key, err := ParseCertificates(testkit.Fixture(t, name), []byte(password))
+		require.NoError(t, err, name)
+		require.Len(t, certs, 2, name)
+		require.True(t, certs[0].Equal(testkit.Leaf(t)), name)
+		require.Equal(t, "managedid-test-ca", certs[1].Subject.CommonName, name)
+		require.True(t, key.(*rsa.PrivateKey).PublicKey.Equal(certs[0].PublicKey), name)
+	}
+}
+
+func TestParseCertificates_saysWhatIsWrong(t *testing.T) {
+	for _, row := range testkit.UnreadableFiles {
+		t.Run(row.Name, func(t *testing.T) {
+			certs, key, err := ParseCertificates(append(testkit.Fixture(t, row.Files...), row.Data...), []byte(row.Password))
+			requireError(t, err, "ParseCertificates: "+row.Want)
+			require.Nil(t, certs)
+			require.Nil(t, key)
+		})
 	}
 }

@@ -12,17 +12,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 )
-
-// foreign is a link of another package.
-type foreign func(context.Context) (string, error)
-
-func (f foreign) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	t, err := f(ctx)
-	return azcore.AccessToken{Token: t, ExpiresOn: time.Now().Add(time.Hour)}, err
-}
 
 // answering is a foreign link that counts its calls.
 func answering(calls *atomic.Int32, token string, err error) foreign {
@@ -38,7 +29,7 @@ var (
 	errOurs    = &AuthenticationFailedError{Reason: ReasonRejectedCredential, message: "ours"}
 )
 
-func newChain(t testing.TB, o *ChainedTokenCredentialOptions, links ...azcore.TokenCredential) *ChainedTokenCredential {
+func chainOf(t testing.TB, o *ChainedTokenCredentialOptions, links ...azcore.TokenCredential) *ChainedTokenCredential {
 	t.Helper()
 	c, err := NewChainedTokenCredential(links, o)
 	require.NoError(t, err)
@@ -96,32 +87,32 @@ func TestChain_asksInOrderAndGoesOnOnlyWhereALinkIsUnavailable(t *testing.T) {
 			for i, err := range row.links {
 				links = append(links, answering(&calls[i], fmt.Sprint(i), err))
 			}
-			got := get(t.Context(), newChain(t, row.options, links...), vault)
+			got := get(t.Context(), chainOf(t, row.options, links...), vault)
 			asked := []int32{}
 			for i := range calls {
 				asked = append(asked, calls[i].Load())
 			}
 			require.Equal(t, row.asked, asked)
 			if row.want != nil {
-				require.Equal(t, row.want, got.err, "alone and as it is")
+				require.Equal(t, row.want, got.Err, "alone and as it is")
 				return
 			}
-			require.NoError(t, got.err)
-			require.Equal(t, fmt.Sprint(slices.Index(row.links, nil)), got.token.Token)
+			require.NoError(t, got.Err)
+			require.Equal(t, fmt.Sprint(slices.Index(row.links, nil)), got.Token.Token)
 		})
 	}
 }
 
 func TestChain_staysWithTheFirstLinkThatGaveAToken(t *testing.T) {
 	var first, second atomic.Int32
-	chain := newChain(t, nil, foreign(func(context.Context) (string, error) {
+	chain := chainOf(t, nil, foreign(func(context.Context) (string, error) {
 		if first.Add(1) == 1 {
 			return "", errNotHere
 		}
 		return "first", nil
 	}), answering(&second, "second", nil))
 	for range 3 {
-		require.Equal(t, "second", get(t.Context(), chain, vault).token.Token)
+		require.Equal(t, "second", get(t.Context(), chain, vault).Token.Token)
 	}
 	require.EqualValues(t, 1, first.Load())
 	require.EqualValues(t, 3, second.Load())
@@ -129,9 +120,9 @@ func TestChain_staysWithTheFirstLinkThatGaveAToken(t *testing.T) {
 
 func TestChain_withRetrySourcesAsksAllAgain(t *testing.T) {
 	var first, second atomic.Int32
-	chain := newChain(t, &ChainedTokenCredentialOptions{RetrySources: true}, answering(&first, "", errNotHere), answering(&second, "t", nil))
+	chain := chainOf(t, &ChainedTokenCredentialOptions{RetrySources: true}, answering(&first, "", errNotHere), answering(&second, "t", nil))
 	for n := range int32(3) {
-		require.NoError(t, get(t.Context(), chain, vault).err)
+		require.NoError(t, get(t.Context(), chain, vault).Err)
 		require.Equal(t, []int32{n + 1, n + 1}, []int32{first.Load(), second.Load()})
 	}
 }
@@ -139,19 +130,19 @@ func TestChain_withRetrySourcesAsksAllAgain(t *testing.T) {
 func TestChain_remembersTheWinnerAndNothingElse(t *testing.T) {
 	var calls atomic.Int32
 	var trouble error = errNotHere
-	chain := newChain(t, nil, foreign(func(context.Context) (string, error) { return "t", trouble }), answering(&calls, "", errHard))
-	require.Equal(t, errHard, get(t.Context(), chain, vault).err)
+	chain := chainOf(t, nil, foreign(func(context.Context) (string, error) { return "t", trouble }), answering(&calls, "", errHard))
+	require.Equal(t, errHard, get(t.Context(), chain, vault).Err)
 	trouble = nil
-	require.NoError(t, get(t.Context(), chain, vault).err)
+	require.NoError(t, get(t.Context(), chain, vault).Err)
 	trouble = errNotHere
-	require.Equal(t, errNotHere, get(t.Context(), chain, vault).err, "a winner's failure is the chain's")
+	require.Equal(t, errNotHere, get(t.Context(), chain, vault).Err, "a winner's failure is the chain's")
 	require.EqualValues(t, 1, calls.Load())
 }
 
 func TestChain_errorWhereAllAreUnavailable(t *testing.T) {
-	inner := newChain(t, nil, answering(new(atomic.Int32), "", NewCredentialUnavailableError("inner\nin two lines")))
-	chain := newChain(t, nil, answering(new(atomic.Int32), "", errNotHere), inner, answering(new(atomic.Int32), "", fmt.Errorf("third: %w", errNotHere)))
-	err := get(t.Context(), chain, vault).err
+	inner := chainOf(t, nil, answering(new(atomic.Int32), "", NewCredentialUnavailableError("inner\nin two lines")))
+	chain := chainOf(t, nil, answering(new(atomic.Int32), "", errNotHere), inner, answering(new(atomic.Int32), "", fmt.Errorf("third: %w", errNotHere)))
+	err := get(t.Context(), chain, vault).Err
 	requireError(t, err, "ChainedTokenCredential: no credential is available: not here; "+
 		"ChainedTokenCredential: no credential is available: inner in two lines; third: not here")
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
@@ -163,14 +154,14 @@ func TestChain_errorWhereAllAreUnavailable(t *testing.T) {
 
 func TestChain_nestedGoesOnStopsAndStays(t *testing.T) {
 	var calls atomic.Int32
-	hard := newChain(t, nil, answering(new(atomic.Int32), "", errNotHere), answering(new(atomic.Int32), "", errHard))
-	outer := newChain(t, nil, hard, answering(&calls, "t", nil))
-	require.Equal(t, errHard, get(t.Context(), outer, vault).err)
+	hard := chainOf(t, nil, answering(new(atomic.Int32), "", errNotHere), answering(new(atomic.Int32), "", errHard))
+	outer := chainOf(t, nil, hard, answering(&calls, "t", nil))
+	require.Equal(t, errHard, get(t.Context(), outer, vault).Err)
 	require.Zero(t, calls.Load())
-	absent := newChain(t, nil, answering(new(atomic.Int32), "", errNotHere))
-	outer = newChain(t, nil, absent, newChain(t, nil, answering(&calls, "t", nil)))
+	absent := chainOf(t, nil, answering(new(atomic.Int32), "", errNotHere))
+	outer = chainOf(t, nil, absent, chainOf(t, nil, answering(&calls, "t", nil)))
 	for range 2 {
-		require.Equal(t, "t", get(t.Context(), outer, vault).token.Token)
+		require.Equal(t, "t", get(t.Context(), outer, vault).Token.Token)
 	}
 	require.EqualValues(t, 2, calls.Load())
 }
@@ -194,7 +185,7 @@ func TestChain_neverGoesOnAfterTheCallersContextEnded(t *testing.T) {
 				return row.links(ctx)
 			})
 			options := &ChainedTokenCredentialOptions{RetrySources: retry, IsUnavailable: func(error) bool { return true }}
-			err := get(ctx, newChain(t, options, first, answering(&calls, "t", nil)), vault).err
+			err := get(ctx, chainOf(t, options, first, answering(&calls, "t", nil)), vault).Err
 			requireError(t, err, row.want, row.name)
 			require.ErrorIs(t, err, context.Canceled, row.name)
 			require.Zero(t, calls.Load(), row.name)
@@ -214,9 +205,9 @@ func TestChain_asksAForeignLinkByOneGoroutineUntilItHasAWinner(t *testing.T) {
 			return "t", nil
 		})
 		took := map[time.Duration]int{}
-		for _, r := range getAll(t.Context(), newChain(t, nil, slow), slices.Repeat([]string{vault}, 20)...) {
-			require.Equal(t, r.took <= 3*time.Second, r.err != nil)
-			took[r.took/time.Second]++
+		for _, r := range getAll(t.Context(), chainOf(t, nil, slow), slices.Repeat([]string{vault}, 20)...) {
+			require.Equal(t, r.Took <= 3*time.Second, r.Err != nil)
+			took[r.Took/time.Second]++
 		}
 		require.Equal(t, map[time.Duration]int{1: 1, 2: 1, 3: 1, 4: 1, 5: 16}, took, "a winner is asked by all at once")
 		require.EqualValues(t, 20, calls.Load())
@@ -226,7 +217,7 @@ func TestChain_asksAForeignLinkByOneGoroutineUntilItHasAWinner(t *testing.T) {
 func TestChain_allCallersStayWithTheWinnerThatOneFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var first, second atomic.Int32
-		chain := newChain(t, nil, foreign(func(context.Context) (string, error) {
+		chain := chainOf(t, nil, foreign(func(context.Context) (string, error) {
 			time.Sleep(time.Second)
 			if first.Add(1) == 1 {
 				return "", errNotHere
@@ -234,7 +225,7 @@ func TestChain_allCallersStayWithTheWinnerThatOneFound(t *testing.T) {
 			return "first", nil
 		}), answering(&second, "second", nil))
 		for _, r := range getAll(t.Context(), chain, slices.Repeat([]string{vault}, 20)...) {
-			require.Equal(t, "second", r.token.Token)
+			require.Equal(t, "second", r.Token.Token)
 		}
 	})
 }
@@ -251,10 +242,10 @@ func TestChain_aCallerPastTheWinnerGoesBackToIt(t *testing.T) {
 		return imdsToken(r, time.Hour), nil
 	})
 	var chain *ChainedTokenCredential
-	chain = newChain(t, &ChainedTokenCredentialOptions{IsUnavailable: func(error) bool {
-		return get(context.Background(), chain, vault).err == nil // another caller, for whom the first link is there
+	chain = chainOf(t, &ChainedTokenCredentialOptions{IsUnavailable: func(error) bool {
+		return get(context.Background(), chain, vault).Err == nil // another caller, for whom the first link is there
 	}}, credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: record(&second)}))
-	require.NoError(t, get(t.Context(), chain, vault).err)
+	require.NoError(t, get(t.Context(), chain, vault).Err)
 	require.Equal(t, 2, first)
 	require.Empty(t, second)
 }
@@ -262,7 +253,7 @@ func TestChain_aCallerPastTheWinnerGoesBackToIt(t *testing.T) {
 func TestChain_waitersForAForeignLinkLeaveWithTheirContexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
-		chain := newChain(t, nil, foreign(func(context.Context) (string, error) {
+		chain := chainOf(t, nil, foreign(func(context.Context) (string, error) {
 			calls.Add(1)
 			time.Sleep(time.Hour)
 			return "t", nil
@@ -273,11 +264,11 @@ func TestChain_waitersForAForeignLinkLeaveWithTheirContexts(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		r := get(ctx, chain, vault)
-		require.ErrorIs(t, r.err, context.DeadlineExceeded)
-		requireError(t, r.err, "ChainedTokenCredential: the caller's context ended: context deadline exceeded")
-		asCredentialError(t, r.err)
-		require.Equal(t, time.Second, r.took)
-		require.NoError(t, (<-first).err)
+		require.ErrorIs(t, r.Err, context.DeadlineExceeded)
+		requireError(t, r.Err, "ChainedTokenCredential: the caller's context ended: context deadline exceeded")
+		asCredentialError(t, r.Err)
+		require.Equal(t, time.Second, r.Took)
+		require.NoError(t, (<-first).Err)
 		require.EqualValues(t, 1, calls.Load())
 	})
 }
@@ -288,10 +279,10 @@ func TestChain_writesNothingToItsSources(t *testing.T) {
 	own := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: record(&requests)})
 	before := *own
 	sources := []azcore.TokenCredential{own, answering(new(atomic.Int32), "t", nil)}
-	chain := newChain(t, nil, sources...)
+	chain := chainOf(t, nil, sources...)
 	sources[0] = nil // the chain has a slice of its own
-	require.NoError(t, get(t.Context(), chain, vault).err)
+	require.NoError(t, get(t.Context(), chain, vault).Err)
 	require.True(t, before == *own)
-	require.NoError(t, get(t.Context(), own, vault).err)
+	require.NoError(t, get(t.Context(), own, vault).Err)
 	require.Len(t, requests, 1, "the link has the credential's tokens")
 }

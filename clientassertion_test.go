@@ -39,13 +39,13 @@ func TestAssertion_isAskedForAtEachExchange(t *testing.T) {
 		f := &fakeEntra{}
 		c := newAssertion(t, f, nil, counted())
 		for _, scope := range []string{vault, vault, "api://a/.default", vault} {
-			require.NoError(t, get(ctx0, c, scope).err)
+			require.NoError(t, get(ctx0, c, scope).Err)
 		}
 		_, err := c.GetToken(ctx0, policy.TokenRequestOptions{Scopes: []string{vault}, TenantID: "fabrikam"})
 		require.NoError(t, err)
-		require.Equal(t, 3, f.count())
-		require.Equal(t, "/fabrikam/oauth2/v2.0/token", f.sent[2].URL.Path)
-		for i, form := range f.forms {
+		require.Equal(t, 3, f.Count())
+		require.Equal(t, "/fabrikam/oauth2/v2.0/token", f.Sent[2].URL.Path)
+		for i, form := range f.Forms {
 			require.Equal(t, fmt.Sprint(i+1), form.Get("client_assertion"))
 			require.Equal(t, "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", form.Get("client_assertion_type"))
 			require.Equal(t, someClient, form.Get("client_id"))
@@ -68,12 +68,12 @@ func TestAssertion_runsUnderTheFlightsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.WithValue(ctx0, key{}, 1), time.Second)
 		defer cancel()
 		r := get(ctx, c, vault)
-		require.ErrorIs(t, r.err, context.DeadlineExceeded)
-		require.Equal(t, time.Second, r.took)
+		require.ErrorIs(t, r.Err, context.DeadlineExceeded)
+		require.Equal(t, time.Second, r.Took)
 		r = get(ctx0, c, vault)
-		require.NoError(t, r.err, "it went on for the next caller")
-		require.Equal(t, 59*time.Second, r.took)
-		require.Equal(t, 1, f.count())
+		require.NoError(t, r.Err, "it went on for the next caller")
+		require.Equal(t, 59*time.Second, r.Took)
+		require.Equal(t, 1, f.Count())
 	})
 }
 
@@ -105,16 +105,16 @@ func TestAssertion_failures(t *testing.T) {
 				f := &fakeEntra{}
 				c := newAssertion(t, f, nil, row.f)
 				for _, r := range getAll(ctx0, c, vault, vault, vault) {
-					requireError(t, r.err, row.want)
-					require.Equal(t, row.reason, asCredentialError(t, r.err))
-					require.IsType(t, &AuthenticationFailedError{}, r.err)
-					notOfAContext(t, r.err)
-					require.Zero(t, r.took, "nobody hangs")
+					requireError(t, r.Err, row.want)
+					require.Equal(t, row.reason, asCredentialError(t, r.Err))
+					require.IsType(t, &AuthenticationFailedError{}, r.Err)
+					notOfAContext(t, r.Err)
+					require.Zero(t, r.Took, "nobody hangs")
 					if row.reason == ReasonThrottled {
-						require.Equal(t, at, r.err.(*AuthenticationFailedError).RetryAfter)
+						require.Equal(t, at, r.Err.(*AuthenticationFailedError).RetryAfter)
 					}
 				}
-				require.Zero(t, f.count())
+				require.Zero(t, f.Count())
 			})
 		})
 	}
@@ -125,8 +125,8 @@ func TestAssertion_thatNeverComesKeepsNobodyForEver(t *testing.T) {
 		end := make(chan struct{})
 		c := newAssertion(t, &fakeEntra{}, nil, func(context.Context) (string, error) { <-end; return "a.b.c", nil })
 		r := get(ctx0, c, vault)
-		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		require.Equal(t, tokens.FlightLimit, r.took)
+		require.Equal(t, ReasonNotReady, asCredentialError(t, r.Err))
+		require.Equal(t, tokens.FlightLimit, r.Took)
 		close(end)
 	})
 }
@@ -137,15 +137,15 @@ func TestAssertion_unavailable(t *testing.T) {
 	c := newAssertion(t, f, nil, func(context.Context) (string, error) {
 		return "", &CredentialUnavailableError{Reason: ReasonAbsent, message: "no IMDS"}
 	})
-	err := get(ctx0, c, vault).err
+	err := get(ctx0, c, vault).Err
 	requireError(t, err, "ClientAssertionCredential: Entra: getAssertion failed: no IMDS")
 	require.IsType(t, &CredentialUnavailableError{}, err)
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 	chain, err := NewChainedTokenCredential([]azcore.TokenCredential{c, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})}, nil)
 	require.NoError(t, err)
-	require.NoError(t, get(ctx0, chain, vault).err)
+	require.NoError(t, get(ctx0, chain, vault).Err)
 	for _, own := range []azcore.TokenCredential{c, newCertificate(t, f, someTenant, ClientCertificateCredentialOptions{})} {
-		require.NotNil(t, newLink(own, true).own, "its hits need no detour")
+		require.NotNil(t, newLink(own, true).credential, "its hits need no detour")
 	}
 }
 
@@ -175,13 +175,13 @@ func TestAssertion_expiredIsAskedForOnceMore(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			f := &fakeEntra{}
-			f.script = func(n int, r *http.Request) (*http.Response, error) {
-				if f.forms[n].Get("client_assertion") == row.good {
+			f.Script = func(n int, r *http.Request) (*http.Response, error) {
+				if f.Forms[n].Get("client_assertion") == row.good {
 					return nil, nil
 				}
 				return respond(r, 401, entraError(700024, "invalid_client", "Client assertion is not within its valid time range.")), nil
 			}
-			err := get(ctx0, newAssertion(t, f, nil, row.f()), vault).err
+			err := get(ctx0, newAssertion(t, f, nil, row.f()), vault).Err
 			if row.err == "" {
 				require.NoError(t, err)
 			} else {
@@ -189,7 +189,7 @@ func TestAssertion_expiredIsAskedForOnceMore(t *testing.T) {
 				require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
 			}
 			var sent []string
-			for _, form := range f.forms {
+			for _, form := range f.Forms {
 				sent = append(sent, form.Get("client_assertion"))
 			}
 			require.Equal(t, row.sent, sent)
@@ -207,20 +207,20 @@ func TestAssertion_twoCredentialsShareNoToken(t *testing.T) {
 				c := newAssertion(t, f, cache, getAssertion)
 				var all sync.WaitGroup
 				for range 10 {
-					all.Go(func() { require.NoError(t, get(ctx0, c, vault).err) })
+					all.Go(func() { require.NoError(t, get(ctx0, c, vault).Err) })
 				}
 				all.Wait()
-				tokens[get(ctx0, c, vault).token.Token] = true
+				tokens[get(ctx0, c, vault).Token.Token] = true
 			}
 			require.Len(t, tokens, 2)
-			require.Equal(t, 2, f.count())
+			require.Equal(t, 2, f.Count())
 		})
 	}
 	for range 2 { // without options of its own either
 		c, err := NewClientAssertionCredential(someTenant, someClient, counted(), nil)
 		require.NoError(t, err)
 		processCache.mu.Lock()
-		require.NotContains(t, processCache.sets.m, c.source.identity)
+		require.NotContains(t, processCache.sets.m, c.source.key)
 		processCache.mu.Unlock()
 	}
 }

@@ -11,15 +11,18 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+
+	"github.com/managedid/managedid/internal/answer"
 )
 
-// cloudShellSource is the endpoint of Cloud Shell, whose tokens are those of the user who is signed in to the portal
+// cloudShellSource returns the endpoint of Cloud Shell. Its tokens belong to the user who is signed in to the portal
 // ("Acquire a token in Azure Cloud Shell").
 func cloudShellSource(id ManagedIDKind) (*source, error) {
 	const variable = "MSI_ENDPOINT"
 	if id != nil {
-		return nil, fmt.Errorf("%s can't take the %s of an identity, nor any other ID, since its tokens are those of the signed-in user; "+
-			"leave the ID out of the options, and AZURE_CLIENT_ID unset", SourceCloudShell, id.idKind())
+		return nil, fmt.Errorf("%s can't take the %s of an identity, nor any other ID, since its tokens are those of "+
+			"the signed-in user; leave the ID out of the options, and AZURE_CLIENT_ID unset",
+			SourceCloudShell, id.idKind())
 	}
 	endpoint, err := parseEndpoint(variable, os.Getenv(variable))
 	if err != nil {
@@ -28,33 +31,35 @@ func cloudShellSource(id ManagedIDKind) (*source, error) {
 	return &source{
 		name:      string(SourceCloudShell),
 		host:      endpoint.Host,
-		endpoint:  endpoint.String(),
+		key:       keyOf(string(SourceCloudShell), endpoint, identityName(nil)),
+		address:   addressIn(variable),
 		announced: true,
-		retry:     hostRetry,
-		request: func(ctx context.Context, a ask) (*policy.Request, error) {
-			now, err := parseEndpoint(variable, os.Getenv(variable))
+		request: func(ctx context.Context, a tokenParams) (*policy.Request, error) {
+			current, err := parseEndpoint(variable, os.Getenv(variable))
 			if err != nil {
 				return nil, err
 			}
-			req, err := runtime.NewRequest(ctx, http.MethodPost, now.String())
+			req, err := runtime.NewRequest(ctx, http.MethodPost, current.String())
 			if err != nil {
 				return nil, err
 			}
 			req.Raw().Header.Set("Metadata", "true")
 			form := url.Values{"resource": {strings.TrimSuffix(a.scope, defaultSuffix)}}
-			return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())), "application/x-www-form-urlencoded")
+			return req, req.SetBody(streaming.NopCloser(strings.NewReader(form.Encode())),
+				"application/x-www-form-urlencoded")
 		},
-		explain:   explainCloudShell,
-		explained: explained{subject: "the signed-in user", variables: []string{variable}},
+		classify:  classifyCloudShell,
+		described: described{subject: "the signed-in user", variables: []string{variable}},
 	}, nil
 }
 
-func explainCloudShell(a answer) verdict {
+func classifyCloudShell(a answer.Answer) verdict {
 	switch {
-	case a.code == "AudienceNotSupported":
-		return verdict{reason: ReasonInvalidScope, advice: "the resource is not one of those that Cloud Shell gives tokens for; " +
-			"correct the scope, or use another credential"}
-	case a.status == http.StatusNotFound, a.status >= 500:
+	case a.Code == "AudienceNotSupported":
+		return verdict{reason: ReasonInvalidScope,
+			advice: "the resource is not one of those that Cloud Shell gives tokens for; correct the scope, or use " +
+				"another credential"}
+	case a.Status == http.StatusNotFound, a.Status >= 500:
 		return verdict{reason: ReasonNotReady, advice: "the endpoint is not ready, after all retries"}
 	}
 	return verdict{advice: "the request was refused"}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/testkit"
 )
 
 const (
@@ -81,7 +83,7 @@ func TestDefault_followsAZURE_TOKEN_CREDENTIALS(t *testing.T) {
 				continue
 			}
 			require.NoError(t, err)
-			err = get(t.Context(), c, vault).err
+			err = get(t.Context(), c, vault).Err
 			var unavailable *CredentialUnavailableError
 			require.ErrorAs(t, err, &unavailable)
 			asked := ""
@@ -98,7 +100,7 @@ func TestDefault_errorWhereAllAreUnavailable(t *testing.T) {
 	blankEnvironment(t)
 	requests := 0
 	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
-	err := get(t.Context(), c, vault).err
+	err := get(t.Context(), c, vault).Err
 	requireError(t, err, "DefaultAzureCredential: no credential is available: "+
 		"ManagedIdentityCredential: IMDS: not found at 169.254.169.254: no route; "+environmentNone+"; "+workloadNone+"; "+noTools)
 	require.Equal(t, ReasonAbsent, asCredentialError(t, err))
@@ -155,7 +157,7 @@ func TestDefault_environmentAndWorkloadIdentity(t *testing.T) {
 			blankEnvironment(t)
 			setenv(t, row.variables...)
 			requests := 0
-			err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests), TenantID: row.tenantID}), vault).err
+			err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests), TenantID: row.tenantID}), vault).Err
 			require.NotContains(t, err.Error(), "not for print")
 			require.NotContains(t, err.Error(), "not-for-print")
 			if row.want == "" {
@@ -177,7 +179,7 @@ func TestDefault_aSelectedLinkSkipsOneThatIsConfiguredByHalf(t *testing.T) {
 	blankEnvironment(t)
 	setenv(t, "AZURE_CLIENT_SECRET=s", "AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential")
 	var requests []*http.Request
-	require.NoError(t, get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests)}), vault).err)
+	require.NoError(t, get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests)}), vault).Err)
 	require.Len(t, requests, 1)
 }
 
@@ -193,7 +195,7 @@ func TestDefault_managedIdentitysClientID(t *testing.T) {
 			t.Setenv("AZURE_CLIENT_ID", row.variable)
 			var requests []*http.Request
 			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: record(&requests), ManagedIdentityClientID: row.option})
-			require.NoError(t, get(t.Context(), c, vault).err)
+			require.NoError(t, get(t.Context(), c, vault).Err)
 			require.Equal(t, row.want, requests[0].URL.Query().Get("client_id"))
 			require.Equal(t, row.want != "", requests[0].URL.Query().Has("client_id"))
 		})
@@ -209,7 +211,7 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 		{"Service Fabric", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=t"},
 			"ManagedIdentityCredential: " + badThumbprint},
 		{"Service Fabric, a transport that can't be pinned", []string{"IDENTITY_ENDPOINT=https://localhost:2377", "IDENTITY_HEADER=h", "IDENTITY_SERVER_THUMBPRINT=" + someThumbprint},
-			"ManagedIdentityCredential: Service Fabric: ClientOptions.Transport is not an *http.Client" + unpinnedAdvice},
+			"ManagedIdentityCredential: Service Fabric: ClientOptions.Transport is not an *http.Client" + testkit.UnpinnedAdvice},
 		{"Azure ML", []string{"MSI_ENDPOINT=http://localhost", "MSI_SECRET=s", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + needsGUID},
 		{"Cloud Shell", []string{"MSI_ENDPOINT=http://localhost:50342", "AZURE_CLIENT_ID=x"}, "ManagedIdentityCredential: " + shellHasUser},
 		{"Azure Arc", []string{"IDENTITY_ENDPOINT=localhost:40342", "IMDS_ENDPOINT=http://localhost:40342"},
@@ -222,11 +224,11 @@ func TestDefault_managedIdentityThatCannotWorkFailsInGetToken(t *testing.T) {
 			setenv(t, row.variables...)
 			requests := 0
 			c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
-			err := get(t.Context(), c, vault).err
+			err := get(t.Context(), c, vault).Err
 			require.IsType(t, &AuthenticationFailedError{}, err)
 			requireError(t, err, row.want+skip)
 			require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
-			require.NotSame(t, err, get(t.Context(), c, vault).err, "each caller has its own")
+			require.NotSame(t, err, get(t.Context(), c, vault).Err, "each caller has its own")
 			require.Zero(t, requests)
 		})
 	}
@@ -236,8 +238,8 @@ func TestDefault_standsInAChain(t *testing.T) {
 	blankEnvironment(t)
 	requests := 0
 	c := newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)})
-	chain := newChain(t, nil, c, foreign(func(context.Context) (string, error) { return "t", nil }))
-	require.Equal(t, "t", get(t.Context(), chain, vault).token.Token)
+	chain := chainOf(t, nil, c, foreign(func(context.Context) (string, error) { return "t", nil }))
+	require.Equal(t, "t", get(t.Context(), chain, vault).Token.Token)
 	require.Equal(t, 1, requests)
 }
 
@@ -248,8 +250,8 @@ func TestDefault_tellsItsLoggerWhichLinkWasChosen(t *testing.T) {
 		logger := slog.New(slog.NewTextHandler(&out, nil))
 		said := func(c azcore.TokenCredential) string {
 			first := get(ctx0, c, vault)
-			require.NoError(t, first.err)
-			require.Equal(t, first.token, get(ctx0, c, vault).token)
+			require.NoError(t, first.Err)
+			require.Equal(t, first.Token, get(ctx0, c, vault).Token)
 			synctest.Wait()
 			defer out.Reset()
 			require.NotContains(t, out.String(), secretToken)
@@ -263,9 +265,9 @@ func TestDefault_tellsItsLoggerWhichLinkWasChosen(t *testing.T) {
 		require.Len(t, requests, 1)
 		_, imds := newFakeIMDS(t, nil)
 		options := &ChainedTokenCredentialOptions{Logger: logger}
-		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential`+identity, said(newChain(t, options, imds)))
-		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential credential=managedid.foreign`,
-			said(newChain(t, options, foreign(func(context.Context) (string, error) { return "t", nil }))))
+		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential`+identity, said(chainOf(t, options, imds)))
+		require.Equal(t, `msg="credential chosen" chain=ChainedTokenCredential credential=testkit.Foreign`,
+			said(chainOf(t, options, foreign(func(context.Context) (string, error) { return "t", nil }))))
 	})
 }
 
@@ -273,7 +275,7 @@ func TestDefault_saysWhatMayBeMissing(t *testing.T) {
 	blankEnvironment(t)
 	setenv(t, "KUBERNETES_SERVICE_HOST=10.0.0.1", "IDENTITY_ENDPOINT=http://localhost/")
 	requests := 0
-	err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err
+	err := get(t.Context(), newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).Err
 	require.ErrorContains(t, err, "no route; IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is; ")
 	require.ErrorContains(t, err, "WorkloadIdentityCredential: AZURE_FEDERATED_TOKEN_FILE is not set; if this pod is meant to have it, "+
 		`see that it was made with the label azure.workload.identity/use: "true"; `)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,33 +14,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 )
-
-// newTool puts a program that plays az or azd on the PATH, alone there. It notes its arguments, a line for each call, in
-// the file that is returned.
-func newTool(t testing.TB, program, script string) (calls func() []string) {
-	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("the program that plays az is a shell script")
-	}
-	dir := t.TempDir()
-	noted := filepath.Join(dir, "calls")
-	writeFile(t, filepath.Join(dir, program), "#!/bin/sh\nIFS='|'; echo \"$*\" >> "+noted+"\n"+script)
-	require.NoError(t, os.Chmod(filepath.Join(dir, program), 0o700))
-	blankEnvironment(t)
-	t.Setenv("PATH", dir)
-	return func() []string {
-		b, _ := os.ReadFile(noted)
-		return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' })
-	}
-}
-
-func azSays(expires time.Time) string {
-	return fmt.Sprintf(`echo '{"accessToken":"%s","expiresOn":"x","expires_on":%d,"tenant":"t","tokenType":"Bearer"}'`, secretToken, expires.Unix())
-}
-
-func azdSays(expires time.Time) string {
-	return fmt.Sprintf(`echo '{"token":"%s","expiresOn":"%s"}'`, secretToken, expires.UTC().Format("2006-01-02T15:04:05Z"))
-}
 
 func newCLI(t testing.TB, o AzureCLICredentialOptions) *AzureCLICredential {
 	t.Helper()
@@ -161,7 +133,7 @@ func TestTools_notOnThePath(t *testing.T) {
 	require.NoError(t, os.Chmod("az", 0o700))
 	for _, path := range []string{os.Getenv("PATH"), "", "."} {
 		t.Setenv("PATH", path)
-		err := get(ctx0, newCLI(t, AzureCLICredentialOptions{}), vault).err
+		err := get(ctx0, newCLI(t, AzureCLICredentialOptions{}), vault).Err
 		requireError(t, err, "AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH", "not that of the current folder either")
 		require.IsType(t, &CredentialUnavailableError{}, err)
 	}
@@ -180,7 +152,7 @@ func TestTools_aCallerLeavesWhenItsContextEnds(t *testing.T) {
 		}
 		cancel()
 	}()
-	require.ErrorIs(t, get(ctx, c, vault).err, context.Canceled)
+	require.ErrorIs(t, get(ctx, c, vault).Err, context.Canceled)
 }
 
 func TestTools_constructorsRefuseWhatCannotWork(t *testing.T) {
@@ -233,12 +205,12 @@ func TestDefault_developersTools(t *testing.T) {
 			t.Setenv("PATH", dirs+"/nowhere")
 			t.Setenv("AZURE_TOKEN_CREDENTIALS", row.selected)
 			r := get(ctx0, newDefault(t, DefaultAzureCredentialOptions{Cache: NewTokenCache(nil)}), vault)
-			if r.err != nil {
-				requireError(t, r.err, row.want)
-				asCredentialError(t, r.err)
+			if r.Err != nil {
+				requireError(t, r.Err, row.want)
+				asCredentialError(t, r.Err)
 				return
 			}
-			require.Equal(t, "of-"+row.want, r.token.Token)
+			require.Equal(t, "of-"+row.want, r.Token.Token)
 		})
 	}
 }
@@ -249,7 +221,7 @@ func TestDefault_runsNoToolUnlessTold(t *testing.T) {
 	for _, selected := range []string{"", "prod", "ManagedIdentityCredential"} {
 		t.Setenv("AZURE_TOKEN_CREDENTIALS", selected)
 		requests := 0
-		require.Error(t, get(ctx0, newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).err)
+		require.Error(t, get(ctx0, newDefault(t, DefaultAzureCredentialOptions{ClientOptions: noAnswer(&requests)}), vault).Err)
 	}
 	require.Empty(t, calls())
 }

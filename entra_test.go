@@ -2,9 +2,6 @@ package managedid
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,75 +12,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/managedid/managedid/internal/answer"
 )
-
-const (
-	someTenant = "contoso.onmicrosoft.com"
-	someClient = "5f2ad7a1-6b0c-4f7e-9a53-8f1f6a6f0c11"
-	someSecret = "p8~s3cr3t/+ &=ü%"
-)
-
-// fakeEntra is a Transporter without sockets that answers as Entra does, for bubbles. Each token is another.
-type fakeEntra struct {
-	script script
-
-	mu    sync.Mutex
-	began time.Time       // guarded by mu, as is the rest
-	sent  []*http.Request // without bodies
-	forms []url.Values
-	at    []time.Duration // when each request came
-}
-
-func (f *fakeEntra) Do(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	if len(f.sent) == 0 {
-		f.began = time.Now()
-	}
-	n := len(f.sent)
-	f.sent, f.forms, f.at = append(f.sent, r), append(f.forms, form), append(f.at, time.Since(f.began))
-	f.mu.Unlock()
-	if f.script != nil {
-		if resp, err := f.script(n, r); resp != nil || err != nil {
-			return resp, err
-		}
-	}
-	return entraToken(r, n), nil
-}
-
-// form is that of the n-th request, for scripts.
-func (f *fakeEntra) form(n int) url.Values {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.forms[n]
-}
-
-func (f *fakeEntra) count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.sent)
-}
-
-func entraToken(r *http.Request, n int) *http.Response {
-	return respond(r, 200, fmt.Sprintf(`{"token_type":"Bearer","expires_in":3599,"ext_expires_in":3599,"access_token":"%s-%d"}`, secretToken, n))
-}
-
-// entraError is an answer as Entra gives it, with what differs each time.
-func entraError(code int, kind, text string) string {
-	id := time.Now().UnixNano()
-	description := fmt.Sprintf("AADSTS%d: %s Trace ID: %x Correlation ID: %x Timestamp: %s", code, text, id, id, time.Now().Format(time.RFC3339))
-	body, _ := json.Marshal(map[string]any{"error": kind, "error_description": description, "error_codes": []int{code},
-		"timestamp": time.Now().Format("2006-01-02 15:04:05Z"), "trace_id": fmt.Sprint(id), "correlation_id": fmt.Sprint(id),
-		"error_uri": fmt.Sprintf("https://login.microsoftonline.com/error?code=%d", code)})
-	return string(body)
-}
 
 func newSecret(t testing.TB, f *fakeEntra, tenant, client, secret string, o ClientSecretCredentialOptions) *ClientSecretCredential {
 	t.Helper()
@@ -118,8 +49,8 @@ func TestEntra_request(t *testing.T) {
 			f := &fakeEntra{}
 			_, err := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}).GetToken(ctx0, row.opts)
 			require.NoError(t, err)
-			require.Equal(t, 1, f.count())
-			r := f.sent[0]
+			require.Equal(t, 1, f.Count())
+			r := f.Sent[0]
 			require.Equal(t, "POST https://login.microsoftonline.com/"+someTenant+"/oauth2/v2.0/token", r.Method+" "+r.URL.String())
 			require.Equal(t, "application/x-www-form-urlencoded; charset=utf-8", r.Header.Get("Content-Type"))
 			require.Equal(t, "application/json", r.Header.Get("Accept"))
@@ -127,7 +58,7 @@ func TestEntra_request(t *testing.T) {
 			if row.claims != nil {
 				want["claims"] = row.claims
 			}
-			require.True(t, want.Encode() == f.forms[0].Encode())
+			require.True(t, want.Encode() == f.Forms[0].Encode())
 		})
 	}
 }
@@ -155,7 +86,7 @@ func TestEntra_claimsAreMerged(t *testing.T) {
 		{"an xms_cc that is none", `{"access_token":{"xms_cc":[]}}`, true, "", notObject},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := requestClaims(ask{claims: row.claims, cae: row.cae})
+			got, err := requestClaims(tokenParams{claims: row.claims, cae: row.cae})
 			if row.err != "" {
 				requireError(t, err, row.err)
 				return
@@ -168,25 +99,25 @@ func TestEntra_claimsAreMerged(t *testing.T) {
 
 func TestEntra_outOfReach(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		f := &fakeEntra{script: func(int, *http.Request) (*http.Response, error) { return nil, errRefused }}
+		f := &fakeEntra{Script: func(int, *http.Request) (*http.Response, error) { return nil, errRefused }}
 		c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
-		err := get(ctx0, c, vault).err
+		err := get(ctx0, c, vault).Err
 		requireGaveUp(t, err, "ClientSecretCredential: Entra: no token from login.microsoftonline.com: dial: connection refused")
 		require.Equal(t, ReasonNotReady, asCredentialError(t, err))
-		require.Equal(t, 4, f.count())
+		require.Equal(t, 4, f.Count())
 
 		ctx, cancel := context.WithTimeout(ctx0, time.Second)
 		defer cancel()
 		r := get(ctx, c, vault)
-		require.ErrorIs(t, r.err, context.DeadlineExceeded)
-		require.Equal(t, time.Second, r.took)
+		require.ErrorIs(t, r.Err, context.DeadlineExceeded)
+		require.Equal(t, time.Second, r.Took)
 	})
 }
 
 func TestEntra_retryAfterClosesTheGateOfOneApplication(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := &fakeEntra{}
-		f.script = func(n int, r *http.Request) (*http.Response, error) {
+		f.Script = func(n int, r *http.Request) (*http.Response, error) {
 			if n == 0 {
 				return respond(r, 429, entraError(90055, "invalid_request", "x"), "Retry-After", "70"), nil
 			}
@@ -201,59 +132,59 @@ func TestEntra_retryAfterClosesTheGateOfOneApplication(t *testing.T) {
 
 		var all sync.WaitGroup
 		for range 3 {
-			all.Go(func() { requireJittered(t, 70*time.Second, get(ctx0, c, vault).took) })
+			all.Go(func() { requireJittered(t, 70*time.Second, get(ctx0, c, vault).Took) })
 		}
 		time.Sleep(time.Second)
-		require.Zero(t, get(ctx0, otherApplication, vault).took)
-		require.Zero(t, get(ctx0, otherTenant, vault).took)
+		require.Zero(t, get(ctx0, otherApplication, vault).Took)
+		require.Zero(t, get(ctx0, otherTenant, vault).Took)
 		ctx, cancel := context.WithTimeout(ctx0, time.Minute)
 		defer cancel()
 		r := get(ctx, sameApplication, "api://another/.default")
-		require.Equal(t, ReasonThrottled, asCredentialError(t, r.err))
-		require.Zero(t, r.took)
-		requireJittered(t, 70*time.Second, r.err.(*AuthenticationFailedError).RetryAfter.Sub(f.began))
+		require.Equal(t, ReasonThrottled, asCredentialError(t, r.Err))
+		require.Zero(t, r.Took)
+		requireJittered(t, 70*time.Second, r.Err.(*AuthenticationFailedError).RetryAfter.Sub(f.Began))
 		all.Wait()
-		require.Equal(t, 4, f.count())
+		require.Equal(t, 4, f.Count())
 	})
 }
 
 func TestEntra_retryAfterOfAServerErrorIsHonoured(t *testing.T) {
 	for _, status := range []int{500, 502, 503, 504} {
 		bubble(t, func(t *testing.T) {
-			f := &fakeEntra{script: func(n int, r *http.Request) (*http.Response, error) {
+			f := &fakeEntra{Script: func(n int, r *http.Request) (*http.Response, error) {
 				if n == 0 {
 					return respond(r, status, "", "Retry-After", "80"), nil
 				}
 				return nil, nil
 			}}
 			r := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
-			require.NoError(t, r.err)
-			requireJittered(t, 80*time.Second, r.took)
+			require.NoError(t, r.Err)
+			requireJittered(t, 80*time.Second, r.Took)
 		})
 	}
 }
 
 func TestEntra_aHugeFirstAnswerIsMalformed(t *testing.T) {
-	f := &fakeEntra{script: answerWith(200, strings.Repeat(" ", maxBody+1))}
-	err := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault).err
+	f := &fakeEntra{Script: answerWith(200, strings.Repeat(" ", answer.MaxBody+1))}
+	err := get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault).Err
 	requireError(t, err, "ClientSecretCredential: Entra: the answer is larger than 1 MiB")
 	require.Equal(t, ReasonMalformedAnswer, asCredentialError(t, err))
-	require.Equal(t, 1, f.count())
+	require.Equal(t, 1, f.Count())
 }
 
 func TestEntra_aThousandCallersCold(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Second) }}
+		f := &fakeEntra{Script: func(_ int, r *http.Request) (*http.Response, error) { return nil, delayed(r, time.Second) }}
 		cache := NewTokenCache(nil)
 		var all sync.WaitGroup
 		for range 10 {
 			c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{Cache: cache})
 			for range 100 {
-				all.Go(func() { require.NoError(t, get(ctx0, c, vault).err) })
+				all.Go(func() { require.NoError(t, get(ctx0, c, vault).Err) })
 			}
 		}
 		all.Wait()
-		require.Equal(t, 1, f.count())
+		require.Equal(t, 1, f.Count())
 	})
 }
 
@@ -289,5 +220,5 @@ func TestEntra_scopes(t *testing.T) {
 		requireError(t, err, "ClientSecretCredential: Entra: GetToken needs at least one scope, and none that is empty; one has the form https://vault.azure.net/.default")
 		require.Equal(t, ReasonInvalidScope, asCredentialError(t, err))
 	}
-	require.Zero(t, f.count())
+	require.Zero(t, f.Count())
 }

@@ -2,6 +2,7 @@ package managedid
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +122,7 @@ func explain(t *testing.T, source string, rows []failure) {
 				o.Retry = noRetries.Retry
 			}
 			began := time.Now()
-			err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o, ID: row.id}), vault).err
+			err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o, ID: row.id}), vault).Err
 			requireError(t, err, "ManagedIdentityCredential: "+source+": "+row.want)
 			require.Equal(t, row.reason, asCredentialError(t, err))
 			notOfAContext(t, err)
@@ -167,14 +168,14 @@ func TestExplain_noAnswer(t *testing.T) {
 		o := noRetries
 		o.Transport = transportFunc(func(*http.Request) (*http.Response, error) { return nil, row.err })
 		blankEnvironment(t)
-		err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
+		err := get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).Err
 		requireError(t, err, "ManagedIdentityCredential: IMDS: not found at 169.254.169.254: "+row.want)
 		require.IsType(t, &CredentialUnavailableError{}, err)
 		require.Equal(t, ReasonAbsent, asCredentialError(t, err))
 		notOfAContext(t, err)
 
 		appServiceEnvironment(t)
-		err = get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).err
+		err = get(t.Context(), credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o}), vault).Err
 		requireError(t, err, "ManagedIdentityCredential: App Service: no token from localhost:42356: "+row.want)
 		require.IsType(t, &AuthenticationFailedError{}, err)
 		require.Equal(t, ReasonNotReady, asCredentialError(t, err))
@@ -196,7 +197,7 @@ func TestError_eachWaiterHasAResponseOfItsOwn(t *testing.T) {
 		results = append(results, get(t.Context(), c, vault)) // the refusal is repeated for a second
 		require.Equal(t, 1, requests)
 		for _, r := range results {
-			e := r.err.(*AuthenticationFailedError)
+			e := r.Err.(*AuthenticationFailedError)
 			require.Equal(t, someGUID, e.RawResponse.Header.Get("X-Correlation-Id"))
 			require.Equal(t, kestrel, bodyOf(t, e))
 			require.Equal(t, "/msi/token", e.RawResponse.Request.URL.Path)
@@ -218,16 +219,16 @@ func TestError_matchesAContextsErrorOnlyForTheCallerWhoseContextEnded(t *testing
 		})
 		c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o})
 		patient := make(chan error)
-		go func() { patient <- get(context.Background(), c, vault).err }()
+		go func() { patient <- get(context.Background(), c, vault).Err }()
 		deadline, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		left := get(deadline, c, vault).err
+		left := get(deadline, c, vault).Err
 		requireError(t, left, "ManagedIdentityCredential: IMDS: no token before the caller's context ended (nothing has answered at 169.254.169.254 for 1s): context deadline exceeded")
 		require.Equal(t, context.DeadlineExceeded, errors.Unwrap(left))
 		require.Equal(t, ReasonNotReady, asCredentialError(t, left))
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, get(cancelled, c, vault).err, context.Canceled)
+		require.ErrorIs(t, get(cancelled, c, vault).Err, context.Canceled)
 		err := <-patient
 		notOfAContext(t, err)
 		require.NoError(t, errors.Unwrap(err))
@@ -253,7 +254,7 @@ func TestErrors_ofACallerWhoLeavesSayWhatWentWrong(t *testing.T) {
 		line   string
 	}{{503, ReasonThrottled, "503 Service Unavailable"}, {429, ReasonThrottled, "429 Too Many Requests"}} {
 		bubble(t, func(t *testing.T) {
-			f := &fakeEntra{script: func(_ int, r *http.Request) (*http.Response, error) {
+			f := &fakeEntra{Script: func(_ int, r *http.Request) (*http.Response, error) {
 				return respond(r, row.status, "", "Retry-After", "30"), nil
 			}}
 			c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: noRetries})
@@ -261,13 +262,13 @@ func TestErrors_ofACallerWhoLeavesSayWhatWentWrong(t *testing.T) {
 			time.AfterFunc(5*time.Second, cancel)
 			go func() { _ = get(ctx0, c, vault) }()
 			time.Sleep(time.Second)
-			err := get(ctx, c, "https://storage.azure.com/.default").err
+			err := get(ctx, c, "https://storage.azure.com/.default").Err
 			require.ErrorIs(t, err, context.Canceled)
 			requireError(t, err, "ClientSecretCredential: Entra: no token before the caller's context ended (the endpoint asked for a pause; the endpoint's last failure: "+row.line+"): context canceled")
 			require.Equal(t, row.want, ReasonOf(err))
-			failed, _ := errors.AsType[*AuthenticationFailedError](err)
+			failed, _ := asType[*AuthenticationFailedError](err)
 			requireJittered(t, 30*time.Second, 5*time.Second+time.Until(failed.RetryAfter))
-			err = get(ctx, c, "https://graph.microsoft.com/.default").err
+			err = get(ctx, c, "https://graph.microsoft.com/.default").Err
 			requireError(t, err, "ClientSecretCredential: Entra: no token before the caller's context ended: context canceled")
 			require.Empty(t, ReasonOf(err), "nothing was sent for it")
 			time.Sleep(tokens.FlightLimit)
@@ -288,4 +289,33 @@ func TestLineOf_takesAddressesAway(t *testing.T) {
 	ours := &AuthenticationFailedError{Reason: ReasonNotReady, message: "x"}
 	require.Equal(t, "x", lineOf(ours))
 	require.Equal(t, "a: x and x", lineOf(fmt.Errorf("a: %w and %v", ours, ours)))
+}
+
+func TestErrors_haveTheEndpointsOwnWords(t *testing.T) {
+	c := newSecret(t, &fakeEntra{Script: answerWith(401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided. Trace ID: 1","error_codes":[7000215]}`)},
+		someTenant, someClient, someSecret, ClientSecretCredentialOptions{})
+	var e *AuthenticationFailedError
+	require.ErrorAs(t, get(t.Context(), c, vault).Err, &e)
+	require.Equal(t, "invalid_client", e.Code)
+	require.Equal(t, "AADSTS7000215: Invalid client secret provided.", e.Description)
+	printed, err := json.Marshal(e)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"Reason":"rejected_credential","Code":"invalid_client","Description":"AADSTS7000215: Invalid client secret provided."}`, string(printed))
+	printed, err = json.Marshal(&AuthenticationFailedError{RetryAfter: time.Unix(0, 0).UTC()})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"Reason":"","RetryAfter":"1970-01-01T00:00:00Z"}`, string(printed))
+}
+
+func TestErrors_ofAUserPrintALine(t *testing.T) {
+	require.Equal(t, "the credential is unavailable; see "+ReasonAbsent.Help(), (&CredentialUnavailableError{Reason: ReasonAbsent}).Error())
+	require.Equal(t, "the credential is unavailable; see "+Reason("").Help(), (&CredentialUnavailableError{}).Error())
+	require.Equal(t, "mine", NewCredentialUnavailableError("mine").Error())
+}
+
+func TestReason_valuesAreIdentifiers(t *testing.T) {
+	for _, r := range []Reason{ReasonAbsent, ReasonNotReady, ReasonThrottled, ReasonIdentityNotFound, ReasonAmbiguousIdentity, ReasonInvalidScope,
+		ReasonRejectedCredential, ReasonMalformedAnswer, ReasonConfiguration, ReasonPanic} {
+		require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, string(r))
+		require.Contains(t, r.Help(), "/blob/"+version+"/")
+	}
 }

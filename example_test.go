@@ -51,7 +51,7 @@ func ExampleDefaultAzureCredential_Explain() {
 	fmt.Print(cred.Explain(context.Background(), nil))
 	// Output:
 	// DefaultAzureCredential
-	// 1. EnvironmentCredential        configured by half
+	// 1. EnvironmentCredential        partially configured
 	//    problem   AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another
 	//    set       AZURE_CLIENT_SECRET
 	// 2. WorkloadIdentityCredential   not configured
@@ -75,10 +75,11 @@ func ExampleNewManagedIdentityCredential() {
 		panic(err)
 	}
 	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
-	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonIdentityNotFound {
+	var e *managedid.AuthenticationFailedError
+	if errors.As(err, &e) && e.Reason == managedid.ReasonIdentityNotFound {
 		fmt.Println(e)
 	}
-	// Output: ManagedIdentityCredential: IMDS: no identity with client ID 7cf2bd0d-0000-4000-8000-000000000001 is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found); see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#identity-not-found
+	// Output: ManagedIdentityCredential: IMDS: no identity with client ID 7cf2bd0d-0000-4000-8000-000000000001 is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID (400 Bad Request, invalid_request: Identity not found); see https://github.com/managedid/managedid/blob/v0.1.0/docs/troubleshooting.md#identity-not-found
 }
 
 // A pod of AKS with an identity binding, here beside an emulator of its cluster.
@@ -200,10 +201,11 @@ func ExampleNewClientSecretCredential() {
 		panic(err)
 	}
 	_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
-	if e, ok := errors.AsType[*managedid.AuthenticationFailedError](err); ok && e.Reason == managedid.ReasonRejectedCredential {
+	var e *managedid.AuthenticationFailedError
+	if errors.As(err, &e) && e.Reason == managedid.ReasonRejectedCredential {
 		fmt.Println(e)
 	}
-	// Output: ClientSecretCredential: Entra: the client secret is wrong; it has to be the secret's value, not its ID (401 Unauthorized, invalid_client: AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '58aa5369-580c-5cf8-8a88-98faaaf5b3d2'.); see https://github.com/managedid/managedid/blob/main/docs/troubleshooting.md#rejected-credential
+	// Output: ClientSecretCredential: Entra: the client secret is wrong; it has to be the secret's value, not its ID (401 Unauthorized, invalid_client: AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '58aa5369-580c-5cf8-8a88-98faaaf5b3d2'.); see https://github.com/managedid/managedid/blob/v0.1.0/docs/troubleshooting.md#rejected-credential
 }
 
 // A cache of one's own, whose tokens are refreshed so early that they outlive an outage of half an hour.
@@ -246,4 +248,94 @@ func ExampleNewChainedTokenCredential() {
 	token, err := chain.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
 	fmt.Println(token.Token != "", err)
 	// Output: true <nil>
+}
+
+var vault = policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}}
+
+// An application with a client secret in the environment, here an emulator's.
+func ExampleNewEnvironmentCredential() {
+	entra := managedidtest.New(nil)
+	for name, value := range entra.Environ(managedidtest.EntraSecret) {
+		defer os.Setenv(name, os.Getenv(name))
+		os.Setenv(name, value)
+	}
+	cred, err := managedid.NewEnvironmentCredential(&managedid.EnvironmentCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: entra}, // leave it out on Azure
+	})
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), vault)
+	fmt.Println(err, len(entra.Requests()), "request")
+	// Output: <nil> 1 request
+}
+
+// A developer's sign-in with "az login", on a machine without az.
+func ExampleNewAzureCLICredential() {
+	defer os.Setenv("PATH", os.Getenv("PATH"))
+	os.Setenv("PATH", "")
+	cred, err := managedid.NewAzureCLICredential(nil)
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), vault)
+	fmt.Println(err)
+	// Output: AzureCLICredential: az: the program az is not on the PATH; install it, or correct the PATH; see https://github.com/managedid/managedid/blob/v0.1.0/docs/troubleshooting.md#absent
+}
+
+// A developer's sign-in with "azd auth login", on a machine without azd.
+func ExampleNewAzureDeveloperCLICredential() {
+	defer os.Setenv("PATH", os.Getenv("PATH"))
+	os.Setenv("PATH", "")
+	cred, err := managedid.NewAzureDeveloperCLICredential(nil)
+	if err != nil {
+		panic(err)
+	}
+	_, err = cred.GetToken(context.Background(), vault)
+	fmt.Println(err)
+	// Output: AzureDeveloperCLICredential: azd: the program azd is not on the PATH; install it, or correct the PATH; see https://github.com/managedid/managedid/blob/v0.1.0/docs/troubleshooting.md#absent
+}
+
+// buildAgent is a credential of one's own, for a place that this package doesn't know.
+type buildAgent struct{}
+
+func (buildAgent) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, managedid.NewCredentialUnavailableError("not on a build agent")
+}
+
+// A link of one's own lets the chain go on to the next.
+func ExampleNewCredentialUnavailableError() {
+	host, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: managedidtest.New(nil)}, // leave it out on Azure
+	})
+	if err != nil {
+		panic(err)
+	}
+	chain, err := managedid.NewChainedTokenCredential([]azcore.TokenCredential{buildAgent{}, host}, nil)
+	if err != nil {
+		panic(err)
+	}
+	_, err = chain.GetToken(context.Background(), vault)
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// What a cache holds, for metrics.
+func ExampleTokenCache_Stats() {
+	cache := managedid.NewTokenCache(nil)
+	cred, err := managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
+		ClientOptions: azcore.ClientOptions{Transport: managedidtest.New(nil)}, // leave it out on Azure
+		Cache:         cache,
+	})
+	if err != nil {
+		panic(err)
+	}
+	for range 1000 {
+		if _, err := cred.GetToken(context.Background(), vault); err != nil {
+			panic(err)
+		}
+	}
+	s := cache.Stats()
+	fmt.Println(s.Tokens, s.Acquisitions, len(s.Failures))
+	// Output: 1 1 0
 }

@@ -2,80 +2,83 @@ package managedid
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/managedid/managedid/internal/text"
 )
 
-// LinkState says how far a link of a chain is set up.
+// LinkState says how far a link of a chain is configured.
 type LinkState string
 
 const (
-	// LinkNotConfigured: nothing is set that is meant for it; the chain goes on to the next.
+	// LinkNotConfigured means that nothing is set for the link. The chain goes on to the next one.
 	LinkNotConfigured LinkState = "not configured"
-	// LinkIncomplete: something is set that only it uses, but something else is missing or wrong; the chain ends here with an error.
-	LinkIncomplete LinkState = "configured by half"
-	// LinkConfigured: the chain asks it, unless one before it gives a token.
+	// LinkIncomplete means that only a part of what the link needs is set or valid. The chain ends here with an error.
+	LinkIncomplete LinkState = "partially configured"
+	// LinkConfigured means that the chain asks the link, unless one before it gives a token.
 	LinkConfigured LinkState = "configured"
-	// LinkInUse: the chain has chosen it.
+	// LinkInUse means that the chain has chosen the link.
 	LinkInUse LinkState = "in use"
 )
 
-// Report says which identities a chain would try, and why. It has no secrets, and marshals to JSON.
-type Report struct {
-	// Credential is the chain's type.
+// ChainReport says which identities a chain would try, and why. It contains no secrets, and can be marshaled to JSON.
+type ChainReport struct {
+	// Credential is the type of the chain, or of a credential that is not in a chain.
 	Credential string `json:"credential"`
 	// Selected is the value of AZURE_TOKEN_CREDENTIALS. Zero means unset, or a chain that doesn't use it.
 	Selected string `json:"selected,omitempty"`
-	// Links are in the order in which they are asked. Those of a chain within the chain are in its place.
-	Links []LinkReport `json:"links"`
+	// Links has the links in the order in which the chain asks them. A chain within the chain is replaced by its links.
+	Links []Link `json:"links"`
 }
 
-// LinkReport is about one link of a chain. Zero fields mean that there is nothing to say.
-type LinkReport struct {
+// Link describes one link of a chain. A zero field means that there is nothing to report.
+type Link struct {
 	Credential string    `json:"credential"`         // the link's type
-	State      LinkState `json:"state"`              // how far it is set up
-	Source     string    `json:"source,omitempty"`   // where it asks: "IMDS", "Entra", …
+	State      LinkState `json:"state"`              // how far it is configured
+	Source     string    `json:"source,omitempty"`   // where it requests tokens: "IMDS", "Entra", …
 	Endpoint   string    `json:"endpoint,omitempty"` // its URL without a query, or the program's path
-	Evidence   string    `json:"evidence,omitempty"` // what shows that a managed identity has this source
-	Identity   string    `json:"identity,omitempty"` // who is asked for
-	File       string    `json:"file,omitempty"`     // with the assertion or the certificate
-	// Variables are the environment variables that the link goes by, where it is set up, else all that could do so, as far as they are
-	// set now: NAME=value, or NAME alone where the value is secret, or not what it should be.
+	Evidence   string    `json:"evidence,omitempty"` // what shows that the managed identity has this source
+	Identity   string    `json:"identity,omitempty"` // the identity that it requests tokens for
+	File       string    `json:"file,omitempty"`     // the file with the assertion or the certificate
+	// Variables has the environment variables that the link uses, or could use if it is not configured. Only those that
+	// are set appear: as NAME=value, or as NAME alone if the value is secret or invalid.
 	Variables []string `json:"variables,omitempty"`
-	// Problem is what is missing or wrong, and Reason its kind.
+	// Problem is what is missing or wrong, and Reason is its kind.
 	Problem string `json:"problem,omitempty"`
 	Reason  Reason `json:"reason,omitempty"`
-	// ThrottledUntil is when the endpoint may be asked again, where it asked for a pause.
+	// ThrottledUntil is the end of the pause that the endpoint asked for. Zero means that there is no pause.
 	ThrottledUntil time.Time `json:"throttledUntil,omitzero"`
-	// Probe is what came of asking the endpoint whether it is there. Nil: it wasn't asked.
-	Probe *ProbeReport `json:"probe,omitempty"`
+	// Probe is the result of the request that asks whether the endpoint is there. Nil means that there was none.
+	Probe *Probe `json:"probe,omitempty"`
 }
 
 // ExplainOptions are the options of Explain.
 type ExplainOptions struct {
-	// Probe asks each endpoint whether it is there, for three seconds at most. Zero means that nothing is sent.
-	// What policies in ClientOptions would add to a request is not in these.
+	// Probe sends each endpoint a request that asks whether it is there, for three seconds at most. False means that
+	// Explain sends nothing. The policies in ClientOptions don't apply to this request.
 	Probe bool
 }
 
-// Explain tells what each link of the default chain is set up with, and whether its files can be used. It never asks for a token. Pass
-// nil for defaults.
-func (c *DefaultAzureCredential) Explain(ctx context.Context, options *ExplainOptions) Report {
+// Explain reports how each link of the default chain is configured, and whether its files can be used. It never
+// requests a token. Nil options mean defaults.
+func (c *DefaultAzureCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	if c.chain == nil {
+		return alone(nameDefault, unmadeLink(nameDefault))
+	}
 	r := c.chain.Explain(ctx, options)
 	r.Selected = c.selected
 	return r
 }
 
-// Explain tells what each link of the chain is set up with, and whether its files can be used. It never asks for a token. Pass nil for
-// defaults.
-func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOptions) Report {
-	r := Report{Credential: c.name}
+// Explain reports how each link of the chain is configured, as [DefaultAzureCredential.Explain] does.
+func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	if len(c.links) == 0 {
+		return alone(nameChained, unmadeLink(nameChained))
+	}
+	r := ChainReport{Credential: c.name}
 	for i := range c.links {
 		l := &c.links[i]
 		switch inner := l.TokenCredential.(type) {
@@ -86,48 +89,107 @@ func (c *ChainedTokenCredential) Explain(ctx context.Context, options *ExplainOp
 			r.Links = append(r.Links, inner.Explain(ctx, options).Links...)
 			continue
 		}
-		report := l.explain()
+		report := l.explain(ctx, options)
 		if w := c.winner.Load(); w != nil && w.link == l {
 			report.State = LinkInUse
-		}
-		if options != nil && options.Probe && l.own != nil && l.own.run == nil {
-			l.own.probe(ctx, &report)
 		}
 		r.Links = append(r.Links, report)
 	}
 	return r
 }
 
-func (l *link) explain() LinkReport {
-	if failing, ok := l.TokenCredential.(failingLink); ok {
-		r := LinkReport{State: LinkIncomplete, Reason: ReasonOf(failing.err)}
-		if _, unavailable := errors.AsType[*CredentialUnavailableError](failing.err); unavailable {
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *ManagedIdentityCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameManagedIdentity, c.explain(ctx, nameManagedIdentity, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *WorkloadIdentityCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameWorkloadIdentity, c.explain(ctx, nameWorkloadIdentity, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *EnvironmentCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameEnvironment, c.explain(ctx, nameEnvironment, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *ClientSecretCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameClientSecret, c.explain(ctx, nameClientSecret, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *ClientCertificateCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameClientCertificate, c.explain(ctx, nameClientCertificate, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *ClientAssertionCredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameClientAssertion, c.explain(ctx, nameClientAssertion, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *AzureCLICredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameAzureCLI, c.explain(ctx, nameAzureCLI, options))
+}
+
+// Explain returns the report of a chain that has this credential as its only link. Nil options mean defaults.
+func (c *AzureDeveloperCLICredential) Explain(ctx context.Context, options *ExplainOptions) ChainReport {
+	return alone(nameAzureDeveloperCLI, c.explain(ctx, nameAzureDeveloperCLI, options))
+}
+
+// alone returns the report of a credential that is not in a chain.
+func alone(name string, l Link) ChainReport { return ChainReport{Credential: name, Links: []Link{l}} }
+
+func unmadeLink(name string) Link {
+	return Link{Credential: name, State: LinkIncomplete, Reason: ReasonConfiguration,
+		Problem: strings.TrimPrefix(lineOf(notMade(name)), name+": ")}
+}
+
+func (l *link) explain(ctx context.Context, options *ExplainOptions) Link {
+	if failing, ok := l.TokenCredential.(*failingLink); ok {
+		r := Link{State: LinkIncomplete, Reason: ReasonOf(failing.err)}
+		if _, unavailable := asType[*CredentialUnavailableError](failing.err); unavailable {
 			r.State = LinkNotConfigured
 		}
 		r.Credential, r.Problem, _ = strings.Cut(lineOf(failing.err), ": ")
 		r.Variables = setOf(linkVariables[r.Credential])
 		return r
 	}
-	if l.own == nil {
-		return LinkReport{Credential: fmt.Sprintf("%T", l.TokenCredential), State: LinkConfigured}
+	if l.credential == nil {
+		return Link{Credential: fmt.Sprintf("%T", l.TokenCredential), State: LinkConfigured}
 	}
-	return l.own.explain()
+	return l.credential.explain(ctx, l.credential.name, options)
 }
 
-func (c *credential) explain() LinkReport {
+// explain reports how the credential is configured, and probes its endpoint if the options say so. c may be nil.
+func (c *credential) explain(ctx context.Context, name string, options *ExplainOptions) Link {
+	if c == nil {
+		return unmadeLink(name)
+	}
+	r := c.setup()
+	if options != nil && options.Probe && c.source.run == nil {
+		c.probe(ctx, &r)
+	}
+	return r
+}
+
+func (c *credential) setup() Link {
 	s := c.source
-	r := LinkReport{Credential: c.name, State: LinkConfigured, Source: s.name, Endpoint: shownURL(s.url), Evidence: s.evidence,
-		Identity: s.subject, File: s.file, Variables: setOf(s.variables)}
-	if c.run != nil {
+	r := Link{Credential: c.name, State: LinkConfigured, Source: s.name, Endpoint: text.URL(s.url),
+		Evidence: s.evidence, Identity: s.subject, File: s.file, Variables: setOf(s.variables)}
+	if c.source.run != nil {
 		path, err := exec.LookPath(s.name)
 		if err == nil {
-			r.Endpoint = shownPath(path)
+			r.Endpoint = text.Path(path)
 		} else {
-			r.State, r.Reason, r.Problem = LinkNotConfigured, ReasonAbsent, "the program "+s.name+" is not on the PATH; install it, or correct the PATH"
+			r.State, r.Reason, r.Problem = LinkNotConfigured, ReasonAbsent, "the program "+s.name+" is not on the "+
+				"PATH; install it, or correct the PATH"
 		}
 	}
-	if strings.Contains(r.Identity, notAnID) && !strings.EqualFold(c.tenant, tenantADFS) {
-		r.State, r.Reason, r.Problem = LinkIncomplete, ReasonConfiguration, "the ID is neither a GUID nor a resource ID; correct it in the options or AZURE_CLIENT_ID"
+	if strings.Contains(r.Identity, text.NotAnID) && !strings.EqualFold(c.tenant, tenantADFS) {
+		r.State, r.Reason, r.Problem = LinkIncomplete, ReasonConfiguration, "the ID is neither a GUID nor a resource "+
+			"ID; correct it in the options or AZURE_CLIENT_ID"
 	} else if s.check != nil {
 		if err := s.check(); err != nil {
 			err = c.unable(err)
@@ -138,87 +200,13 @@ func (c *credential) explain() LinkReport {
 	return r
 }
 
-// throttledUntil is zero where the endpoint hasn't asked for a pause that lasts.
+// throttledUntil returns the end of the current pause, or zero if there is none.
 func (c *credential) throttledUntil() time.Time {
 	return later(time.Time{}, c.gate.Status().Opens)
 }
 
-// linkVariables are the variables that a link may go by.
-var linkVariables = map[string][]string{
-	nameEnvironment: {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
-	nameWorkloadIdentity: {tokenFileVariable, "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME"},
-	nameManagedIdentity: {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", thumbprintVariable, "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_CLIENT_ID", "DEFAULT_IDENTITY_CLIENT_ID"},
-}
-
-// setOf returns those of the variables that are set.
-func setOf(variables []string) (set []string) {
-	for _, name := range variables {
-		value := os.Getenv(name)
-		if shown := shownValue(name, value); shown != "" {
-			set = append(set, name+"="+shown)
-		} else if value != "" {
-			set = append(set, name)
-		}
-	}
-	return set
-}
-
-// shownValue returns "" where a value is secret, or isn't what the variable is for, so that it may be.
-func shownValue(name, value string) string {
-	is := true
-	switch name {
-	case "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET", tokenProxyCAData:
-		is = false
-	case "AZURE_CLIENT_ID", "DEFAULT_IDENTITY_CLIENT_ID":
-		is = isGUID(value)
-	case "AZURE_TENANT_ID", tokenProxySNI:
-		is = validTenant(value) && !jwt.MatchString(value)
-	case "AZURE_REGIONAL_AUTHORITY_NAME":
-		is = isRegion(value)
-	case "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN":
-		_, err := strconv.ParseBool(value)
-		is = err == nil
-	case thumbprintVariable:
-		_, err := parsePin(value)
-		is = err == nil
-	case tokenFileVariable, "AZURE_CLIENT_CERTIFICATE_PATH", tokenProxyCAFile:
-		is = value != "" && shownPath(value) != notAPath
-	default:
-		return shownURL(value)
-	}
-	if !is {
-		return ""
-	}
-	return oneLine(value)
-}
-
-// shownURL returns a URL without what may be a key in it, "" where there is more that may be.
-func shownURL(value string) string {
-	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return ""
-	}
-	shown := oneLine((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String())
-	if u.RawQuery != "" || u.Fragment != "" {
-		shown += "?…"
-	}
-	return shown
-}
-
-const notAnID = "(not an ID, so not shown)"
-
-// shownID returns an ID of an identity, unless it is something else in its place, perhaps a secret.
-func shownID(id string) string {
-	if isGUID(id) || strings.HasPrefix(strings.ToLower(id), "/subscriptions/") {
-		return oneLine(id)
-	}
-	return notAnID
-}
-
-// String is a table, with a line for each link and lines below it for what is known of it.
-func (r Report) String() string {
+// String returns a table, with one line for each link followed by lines with its details.
+func (r ChainReport) String() string {
 	var b strings.Builder
 	b.WriteString(r.Credential)
 	if r.Selected != "" {
@@ -231,8 +219,8 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// String is a line for the link, and lines below it for what is known of it.
-func (l LinkReport) String() string {
+// String returns one line for the link, followed by lines with its details.
+func (l Link) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-28s %s\n", l.Credential, l.State)
 	row := func(name, value string) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +14,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/stretchr/testify/require"
 
+	"github.com/managedid/managedid/internal/files"
+	"github.com/managedid/managedid/internal/testkit"
+	"github.com/managedid/managedid/internal/text"
 	"github.com/managedid/managedid/internal/tokens"
 )
 
@@ -24,65 +26,65 @@ func TestExplain_eachLinksState(t *testing.T) {
 	const skip = "; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"
 	const pem = "-----BEGIN PRIVATE KEY-----\n" + someSecret + "\n-----END PRIVATE KEY-----"
 	const url = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
-	noSecret := LinkReport{Credential: nameEnvironment, State: LinkNotConfigured, Problem: "neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"}
-	imds := LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS", Endpoint: "http://169.254.169.254/metadata/identity/oauth2/token",
+	noSecret := Link{Credential: nameEnvironment, State: LinkNotConfigured, Problem: "neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"}
+	imds := Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS", Endpoint: "http://169.254.169.254/metadata/identity/oauth2/token",
 		Evidence: "nothing shows another source", Identity: "the host's default identity"}
-	pfx, pod := absolute(filepath.Join("testdata", "certs", "openssl3.pfx")), absolute(filepath.Join("testdata", "certs", "leaf.pem"))
+	pfx, pod := files.Absolute(testkit.CertificateFile("openssl3.pfx")), files.Absolute(testkit.CertificateFile("leaf.pem"))
 	for _, row := range []struct {
 		name, env string
 		link      int
-		want      LinkReport
+		want      Link
 	}{
 		{"nothing for the environment", "", 0, noSecret},
-		{"nothing for workload identity", "", 1, LinkReport{Credential: nameWorkloadIdentity, State: LinkNotConfigured, Problem: "AZURE_FEDERATED_TOKEN_FILE is not set"}},
+		{"nothing for workload identity", "", 1, Link{Credential: nameWorkloadIdentity, State: LinkNotConfigured, Problem: "AZURE_FEDERATED_TOKEN_FILE is not set"}},
 		{"nothing for a managed identity", "", 2, imds},
-		{"a secret alone", "AZURE_CLIENT_SECRET=" + someSecret, 0, LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Variables: []string{"AZURE_CLIENT_SECRET"},
+		{"a secret alone", "AZURE_CLIENT_SECRET=" + someSecret, 0, Link{Credential: nameEnvironment, State: LinkIncomplete, Variables: []string{"AZURE_CLIENT_SECRET"},
 			Problem: "AZURE_CLIENT_SECRET is set, but not AZURE_TENANT_ID and AZURE_CLIENT_ID" + skip}},
-		{"a secret", "AZURE_CLIENT_SECRET=" + someSecret + client, 0, LinkReport{Credential: nameEnvironment, State: LinkConfigured, Source: "Entra",
+		{"a secret", "AZURE_CLIENT_SECRET=" + someSecret + client, 0, Link{Credential: nameEnvironment, State: LinkConfigured, Source: "Entra",
 			Endpoint: url, Identity: application, Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_SECRET"}}},
 		{"a secret in the place of an ID", "AZURE_CLIENT_SECRET=" + someSecret + "|AZURE_TENANT_ID=t|AZURE_CLIENT_ID=" + someSecret, 0,
-			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url,
+			Link{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url,
 				Identity: "application (not an ID, so not shown) in tenant t", Variables: []string{"AZURE_TENANT_ID=t", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"},
 				Problem: "the ID is neither a GUID nor a resource ID; correct it in the options or AZURE_CLIENT_ID"}},
 		{"a certificate that is not there", "AZURE_CLIENT_CERTIFICATE_PATH=/none.pem|AZURE_CLIENT_CERTIFICATE_PASSWORD=" + someSecret + client, 0,
-			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: "/none.pem",
+			Link{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: "/none.pem",
 				Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_CERTIFICATE_PATH=/none.pem", "AZURE_CLIENT_CERTIFICATE_PASSWORD"},
 				Problem:   "the certificate file /none.pem, from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: no such file or directory"}},
 		{"a certificate without its password", "AZURE_CLIENT_CERTIFICATE_PATH=" + pfx + client, 0,
-			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: pfx,
+			Link{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: pfx,
 				Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_CERTIFICATE_PATH=" + pfx}, Problem: "the certificate file " + pfx +
 					", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: it needs a password; set AZURE_CLIENT_CERTIFICATE_PASSWORD to the one that it was exported with"}},
 		{"a key in the place of its path", "AZURE_CLIENT_CERTIFICATE_PATH=" + pem + client, 0,
-			LinkReport{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: notAPath,
+			Link{Credential: nameEnvironment, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: text.NotAPath,
 				Variables: []string{"AZURE_TENANT_ID=t", set, "AZURE_CLIENT_CERTIFICATE_PATH"},
-				Problem:   "the certificate file " + notAPath + ", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: it is not a path"}},
+				Problem:   "the certificate file " + text.NotAPath + ", from AZURE_CLIENT_CERTIFICATE_PATH, can't be used: it is not a path"}},
 		{"a token in the place of its file", "AZURE_FEDERATED_TOKEN_FILE=" + secretToken + client, 1,
-			LinkReport{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: notAPath,
+			Link{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: text.NotAPath,
 				Variables: []string{"AZURE_FEDERATED_TOKEN_FILE", set, "AZURE_TENANT_ID=t"},
-				Problem:   "the token file " + notAPath + ", from AZURE_FEDERATED_TOKEN_FILE, can't be used: it is not a path"}},
+				Problem:   "the token file " + text.NotAPath + ", from AZURE_FEDERATED_TOKEN_FILE, can't be used: it is not a path"}},
 		{"an identity binding", "AZURE_FEDERATED_TOKEN_FILE=" + pod + "|AZURE_KUBERNETES_TOKEN_PROXY=https://10.0.0.1" + client, 1,
-			LinkReport{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: pod,
+			Link{Credential: nameWorkloadIdentity, State: LinkIncomplete, Source: "Entra", Endpoint: url, Identity: application, File: pod,
 				Variables: []string{"AZURE_FEDERATED_TOKEN_FILE=" + pod, set, "AZURE_TENANT_ID=t"}, Problem: needsTokenProxy, Reason: ReasonRejectedCredential}},
 		{"a user-assigned identity", "AZURE_CLIENT_ID=" + someGUID + "|IDENTITY_ENDPOINT=http://localhost/msi?code=" + someSecret + "|IDENTITY_HEADER=" + someSecret, 2,
-			LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "App Service", Endpoint: "http://localhost/msi?…",
+			Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "App Service", Endpoint: "http://localhost/msi?…",
 				Evidence: "IDENTITY_ENDPOINT and IDENTITY_HEADER are set", Identity: "client ID " + someGUID,
 				Variables: []string{"IDENTITY_ENDPOINT=http://localhost/msi?…", "IDENTITY_HEADER", "AZURE_CLIENT_ID=" + someGUID}}},
-		{"an endpoint alone", "IDENTITY_ENDPOINT=http://localhost/msi", 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
+		{"an endpoint alone", "IDENTITY_ENDPOINT=http://localhost/msi", 2, Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
 			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is"}},
-		{"a header alone", "IDENTITY_HEADER=" + someHeader, 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
+		{"a header alone", "IDENTITY_HEADER=" + someHeader, 2, Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
 			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "IDENTITY_HEADER is set, but IDENTITY_ENDPOINT is not"}},
-		{"a secret of MSI alone", "MSI_SECRET=" + someHeader, 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
+		{"a secret of MSI alone", "MSI_SECRET=" + someHeader, 2, Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "IMDS",
 			Endpoint: imds.Endpoint, Identity: imds.Identity, Evidence: "MSI_SECRET is set, but MSI_ENDPOINT is not"}},
 		{"the default identity of Azure ML", "MSI_ENDPOINT=http://localhost/|MSI_SECRET=" + someSecret + "|DEFAULT_IDENTITY_CLIENT_ID=" + someGUID, 2,
-			LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "Azure ML", Endpoint: "http://localhost/",
+			Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "Azure ML", Endpoint: "http://localhost/",
 				Evidence: "MSI_ENDPOINT and MSI_SECRET are set", Identity: "client ID " + someGUID,
 				Variables: []string{"MSI_ENDPOINT=http://localhost/", "MSI_SECRET", "DEFAULT_IDENTITY_CLIENT_ID=" + someGUID}}},
-		{"Cloud Shell's user", "MSI_ENDPOINT=http://localhost/", 2, LinkReport{Credential: nameManagedIdentity, State: LinkConfigured, Source: "Cloud Shell",
+		{"Cloud Shell's user", "MSI_ENDPOINT=http://localhost/", 2, Link{Credential: nameManagedIdentity, State: LinkConfigured, Source: "Cloud Shell",
 			Endpoint: "http://localhost/", Evidence: "MSI_ENDPOINT is set", Identity: "the signed-in user", Variables: []string{"MSI_ENDPOINT=http://localhost/"}}},
-		{"an endpoint with a password", "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://me:" + "p8~s3cr3t" + "@localhost/", 2, LinkReport{Credential: nameManagedIdentity, State: LinkIncomplete,
+		{"an endpoint with a password", "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://me:" + "p8~s3cr3t" + "@localhost/", 2, Link{Credential: nameManagedIdentity, State: LinkIncomplete,
 			Variables: []string{"AZURE_POD_IDENTITY_AUTHORITY_HOST"},
 			Problem:   "AZURE_POD_IDENTITY_AUTHORITY_HOST is not an http or https URL; to skip this credential, set AZURE_TOKEN_CREDENTIALS to the name of another"}},
-		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, LinkReport{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Identity: "the account that is signed in to az", Reason: ReasonAbsent, Problem: "the program az is not on the PATH; install it, or correct the PATH"}},
+		{"no az", "AZURE_TOKEN_CREDENTIALS=dev|PATH=", 0, Link{Credential: nameAzureCLI, State: LinkNotConfigured, Source: "az", Identity: "the account that is signed in to az", Reason: ReasonAbsent, Problem: "the program az is not on the PATH; install it, or correct the PATH"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			blankEnvironment(t)
@@ -103,7 +105,7 @@ func TestExplain_eachLinksState(t *testing.T) {
 			for _, secret := range []string{"s3cr3t", someSecret, secretToken} {
 				require.NotContains(t, all, secret)
 			}
-			var again Report
+			var again ChainReport
 			require.NoError(t, json.Unmarshal(printed, &again))
 			require.Equal(t, r, again)
 		})
@@ -114,7 +116,7 @@ func TestExplain_whatIsInUse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, c := newFakeIMDS(t, nil)
 		foreign := transportLessCredential{}
-		inner, err := NewChainedTokenCredential([]azcore.TokenCredential{failingLink{notConfigured("Nobody", "is here")}, c}, nil)
+		inner, err := NewChainedTokenCredential([]azcore.TokenCredential{&failingLink{notConfigured("Nobody", "is here")}, c}, nil)
 		require.NoError(t, err)
 		chain, err := NewChainedTokenCredential([]azcore.TokenCredential{inner, foreign}, nil)
 		require.NoError(t, err)
@@ -125,7 +127,7 @@ func TestExplain_whatIsInUse(t *testing.T) {
 			return all
 		}
 		require.Equal(t, []string{"Nobody not configured", "ManagedIdentityCredential configured", "managedid.transportLessCredential configured"}, states())
-		require.NoError(t, get(ctx0, chain, vault).err)
+		require.NoError(t, get(ctx0, chain, vault).Err)
 		require.Equal(t, []string{"Nobody not configured", "ManagedIdentityCredential in use", "managedid.transportLessCredential configured"}, states())
 	})
 }
@@ -187,7 +189,7 @@ func TestExplain_probe(t *testing.T) {
 				chain, err := NewChainedTokenCredential([]azcore.TokenCredential{c}, nil)
 				require.NoError(t, err)
 				l := chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0]
-				require.Equal(t, ProbeReport{row.present, row.want, row.took}, *l.Probe)
+				require.Equal(t, Probe{row.present, row.want, row.took}, *l.Probe)
 				require.Equal(t, row.name != "IMDS that throttles", l.ThrottledUntil.IsZero())
 				if row.name == "no tenant" {
 					require.Equal(t, "tenant "+someTenant+" doesn't exist; correct AZURE_TENANT_ID or the options (400 Bad Request, invalid_tenant)", l.Problem)
@@ -216,32 +218,32 @@ func TestExplain_probesInTurn(t *testing.T) {
 			}
 			return respond(r, 429, "{}", "Retry-After", "300"), nil
 		})
-		chain := newChain(t, nil, c)
-		explain := func() LinkReport { return chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0] }
+		chain := chainOf(t, nil, c)
+		explain := func() Link { return chain.Explain(ctx0, &ExplainOptions{Probe: true}).Links[0] }
 		go get(ctx0, chain, vault)
 		synctest.Wait()
 		short, cancel := context.WithTimeout(ctx0, 100*time.Millisecond)
 		defer cancel()
 		l := chain.Explain(short, &ExplainOptions{Probe: true}).Links[0]
 		require.Equal(t, "not asked, since the caller's context has ended", l.Probe.Answer)
-		require.Len(t, f.requests(), 1)
+		require.Len(t, f.Requests(), 1)
 		require.Contains(t, explain().Probe.Answer, "429")
 		l = explain()
 		require.Equal(t, "not asked, since the endpoint has asked for a pause", l.Probe.Answer)
 		requireJittered(t, 5*time.Minute, l.ThrottledUntil.Sub(time.Now().UTC()))
 		require.Contains(t, l.String(), "\n   throttled until 2000-01-01T00:05:0")
-		require.Len(t, f.requests(), 2)
+		require.Len(t, f.Requests(), 2)
 		time.Sleep(tokens.FlightLimit)
 	})
 	bubble(t, func(t *testing.T) {
 		f, c := newFakeIMDS(t, func(_ int, r *http.Request) (*http.Response, error) {
 			return respond(r, 429, "{}", "Retry-After", "300"), nil
 		})
-		l := newChain(t, nil, c).Explain(ctx0, &ExplainOptions{Probe: true}).Links[0]
+		l := chainOf(t, nil, c).Explain(ctx0, &ExplainOptions{Probe: true}).Links[0]
 		require.Equal(t, "there, and it is IMDS (a probe gets 429 Too Many Requests)", l.Probe.Answer)
 		requireJittered(t, 5*time.Minute, time.Until(l.ThrottledUntil))
-		require.Equal(t, ReasonThrottled, asCredentialError(t, get(ctx0, c, vault).err))
-		require.Len(t, f.requests(), 1, "the probe alone")
+		require.Equal(t, ReasonThrottled, asCredentialError(t, get(ctx0, c, vault).Err))
+		require.Len(t, f.Requests(), 1, "the probe alone")
 	})
 }
 
@@ -297,6 +299,8 @@ func TestExplain_showsOfAVariableOnlyWhatItIsFor(t *testing.T) {
 		{tokenFileVariable, "/a\n/b", ""},
 		{tokenFileVariable, secretToken, ""},
 		{"MSI_SECRET", someSecret, ""},
+		{"MSI_SECRET", "https://localhost/" + someSecret, ""},
+		{"UNKNOWN", "https://localhost/" + someSecret, ""},
 	} {
 		require.Equal(t, row.want, shownValue(row.name, row.value), row.name+"="+row.value)
 	}
@@ -309,6 +313,6 @@ func TestExplain_ofTheDefaultChainInAChain(t *testing.T) {
 	t.Setenv(selectorVariable, "dev")
 	require.Equal(t, "prod", inner.Explain(ctx0, nil).Selected, "what was followed, whatever is set now")
 	for _, links := range [][]azcore.TokenCredential{{inner}, {inner, inner}} {
-		require.Len(t, newChain(t, nil, links...).Explain(ctx0, nil).Links, 3*len(links))
+		require.Len(t, chainOf(t, nil, links...).Explain(ctx0, nil).Links, 3*len(links))
 	}
 }

@@ -1,101 +1,33 @@
 package managedid
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/managedid/managedid/internal/answer"
 	"github.com/managedid/managedid/internal/gate"
+	"github.com/managedid/managedid/internal/text"
 	"github.com/managedid/managedid/internal/tokens"
 )
 
-// source is one kind of endpoint that gives tokens: what it wants, and what its answers mean.
-type source struct {
-	name string // in errors and logs
-	host string // in errors
-	// doubt says why the endpoint may be another than the one that is meant, where it isn't found. "": nothing shows
-	// that.
-	doubt string
-	// identity names the identity and the endpoint in a cache, endpoint the scope of throttling.
-	identity, endpoint string
-	limits             gate.Config
-	explained
-	retry     policy.RetryOptions // defaults for the fields that the user left zero
-	announced bool                // by the host's variables or the caller: it is there, or will be
-	client    *http.Client        // where the user gave none
-	// transport replaces the user's transport (nil: none) where the endpoint needs one of its own. Nil: it needs none.
-	transport func(policy.Transporter) (policy.Transporter, error)
-	// scope checks a request's scopes, and returns them as the one that names their token in the cache.
-	scope func([]string) (string, error)
-	// sendsClaims tells whether a request says that a challenge was met, and that the caller handles CAE.
-	sendsClaims bool
-	request     func(context.Context, ask) (*policy.Request, error)
-	// preparing says what is going on while a request is being made, and what kind of failure that is. Nil: that
-	// takes no time.
-	preparing func() (string, Reason)
-	// again builds the request that an answer asks for, once; nil means that the answer stands. A nil function: it
-	// always does.
-	again func(ctx context.Context, a ask, sent *policy.Request, got *http.Response) (*policy.Request, error)
-	// oneTime: what an answer asked for is good for one request. Where that request's answer was lost, a 401 to its
-	// repetition means no more.
-	oneTime bool
-	// confirm checks a successful answer before its token is taken; nil: nothing to check.
-	confirm func(body []byte) error
-	// recognise tells the endpoint's own answers from those of something else at its address. Nil: all are.
-	recognise func(answer) bool
-	// explain says what a failure means, and what to do about it.
-	explain func(answer) verdict
-}
-
-// recognises tells whether an answer is the endpoint's own.
-func (s *source) recognises(a answer) bool { return s.recognise == nil || s.recognise(a) }
-
-// explained is what only Explain and logs need of a source. Each may be empty.
-type explained struct {
-	url       string            // where it asks
-	evidence  string            // what shows that it is this source
-	subject   string            // whom it asks for
-	file      string            // with what it asks
-	variables []string          // that it goes by
-	check     func() error      // whether the file can be used
-	probe     string            // asks for no token, and gets a 2xx where all is well; "": url, which gets another
-	isOwn     func(answer) bool // tells the endpoint's own answer to a probe; nil: it can't be told
-}
-
-// ask is what a token is asked for.
-type ask struct {
-	scope      string // from source.scope
-	claims     string // a claims challenge in JSON, or ""
-	challenged string // the valid token that the challenge found in the cache, or ""
-	cae        bool   // the caller handles continuous access evaluation
-}
-
-// verdict is a source's explanation of a failed answer; also as an error of again, confirm and transports.
-type verdict struct {
-	reason      Reason
-	advice      string // becomes the error's line, before the quoted answer
-	unavailable bool   // a chain may go on
-}
-
-func (v verdict) Error() string { return v.advice }
-
-// NonRetriable keeps azcore's retry policy from repeating a try that a transport has given its verdict on.
-func (verdict) NonRetriable() {}
-
-// fetch runs in a flight: it sends the request, with all the tries that the source and the user allow.
-func (c *credential) fetch(ctx context.Context, r *request, a ask) (t tokens.Token, err error) {
-	req, resp, last, err := c.exchange(ctx, r, a)
+// fetch gets a token by sending the source's request, with the retries that the source and the user allow. It runs in
+// the goroutine of a flight.
+func (r *requester) fetch(ctx context.Context, p *progress, a tokenParams) (t tokens.Token, err error) {
+	req, resp, last, err := r.exchange(ctx, p, a)
 	spent := func() bool {
-		return err == nil && c.source.oneTime && resp.StatusCode == http.StatusUnauthorized && last.tries > 1
+		return err == nil && r.source.oneTime && resp.StatusCode == http.StatusUnauthorized && last.tries > 1
 	}
 	if spent() {
-		if req, resp, last, err = c.exchange(ctx, r, a); spent() {
-			err = c.notReady("the answers break off")
+		if req, resp, last, err = r.exchange(ctx, p, a); spent() {
+			err = r.notReady("the answers break off")
 		}
 	}
 	if err != nil {
@@ -103,78 +35,82 @@ func (c *credential) fetch(ctx context.Context, r *request, a ask) (t tokens.Tok
 	}
 	body, err := runtime.Payload(resp)
 	if err != nil {
-		return t, c.unanswered(ctx, last, err)
+		return t, r.unanswered(ctx, last, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return t, c.refused(req, resp, last, body)
+		return t, r.failedAnswer(req, resp, last, body)
 	}
-	if c.source.confirm != nil {
-		if err := c.source.confirm(body); err != nil {
-			return t, c.unable(err)
+	if r.source.confirm != nil {
+		if err := r.source.confirm(body); err != nil {
+			return t, r.unable(err)
 		}
 	}
-	t, err = decodeToken(body, resp.Header.Get("Date"), last.sent, time.Now())
-	t.ClientID = redacted(t.ClientID, secrets(req.Raw())...)
-	if err != nil && c.isProven() {
-		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": " + err.Error()}
+	t.AccessToken, t.ClientID, err = answer.Decode(body, resp.Header.Get("Date"), last.sent, time.Now())
+	t.ClientID = text.Redact(t.ClientID, secrets(req.Raw())...)
+	if err != nil && r.isProven() {
+		err = &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: r.who + ": " + err.Error()}
 	} else if err != nil {
-		err = notRecognised(c.who, c.source, readAnswer(resp).status)
+		err = r.notRecognised(answer.Read(resp).Status)
 	}
 	return t, err
 }
 
-// exchange sends a request, and the one that its answer asks for. It returns the last.
-func (c *credential) exchange(ctx context.Context, r *request, a ask) (req *policy.Request, resp *http.Response, last *dispatch, err error) {
-	r.preparing.Store(true)
-	req, err = c.source.request(ctx, a)
-	r.preparing.Store(false)
-	if err != nil {
-		return nil, nil, nil, c.unable(err)
+// exchange sends a request, and then the one that its answer asks for, if any. It returns the last request, its answer
+// and its dispatch.
+func (r *requester) exchange(
+	ctx context.Context, p *progress, a tokenParams,
+) (req *policy.Request, resp *http.Response, last *dispatch, err error) {
+	p.preparing.Store(true)
+	req, err = r.source.request(ctx, a)
+	p.preparing.Store(false)
+	if err == nil && r.source.address != nil && r.source.address() != r.source.key.address {
+		err = errors.New("the address of the endpoint changed while a request was being made")
 	}
-	if resp, last, err = c.send(r, req, false); err == nil && c.source.again != nil {
-		next, err2 := c.source.again(ctx, a, req, resp)
+	if err != nil {
+		return nil, nil, nil, r.unable(err)
+	}
+	if resp, last, err = r.send(p, req, false); err == nil && r.source.followUp != nil {
+		next, err2 := r.source.followUp(ctx, a, req, resp)
 		if err2 != nil {
-			return nil, nil, nil, c.unheeded(resp, err2)
+			return nil, nil, nil, r.unheeded(resp, err2)
 		} else if next != nil {
 			req = next
-			resp, last, err = c.send(r, req, c.source.oneTime)
+			resp, last, err = r.send(p, req, r.source.oneTime)
 		}
 	}
 	if err != nil {
-		err = c.unanswered(ctx, last, err, secrets(req.Raw())...)
+		err = r.unanswered(ctx, last, err, secrets(req.Raw())...)
 	}
 	return req, resp, last, err
 }
 
-// unable explains why a request couldn't be made, or an answer not taken.
-func (c *credential) unable(err error) error {
-	switch e := err.(type) {
-	case callbackError:
-		return e.of(c.who)
-	case crash:
-		return e.of(c.who)
+// unable returns the error for a request that couldn't be made, or for an answer that was rejected.
+func (r *requester) unable(err error) error {
+	if f, ok := err.(interface{ failure(who string) error }); ok {
+		return f.failure(r.who)
 	}
 	reason := ReasonConfiguration
-	if v, ok := errors.AsType[verdict](err); ok {
+	if v, ok := asType[verdict](err); ok {
 		reason = v.reason
 	}
-	return &AuthenticationFailedError{Reason: reason, message: c.who + ": " + oneLine(err.Error())}
+	return &AuthenticationFailedError{Reason: reason, message: r.who + ": " + text.Line(err.Error())}
 }
 
-// unheeded explains why a source didn't do what an answer asks for.
-func (c *credential) unheeded(resp *http.Response, err error) error {
-	err = c.unable(err)
+// unheeded returns the error for an answer whose demand the source didn't meet. err is the reason.
+func (r *requester) unheeded(resp *http.Response, err error) error {
+	err = r.unable(err)
 	e, failed := err.(*AuthenticationFailedError)
 	if body, payload := runtime.Payload(resp); failed && payload == nil && resp.StatusCode/100 != 2 {
-		e.response = responseMaker(resp, body)
+		a := answer.Read(resp)
+		e.Code, e.Description, e.response = a.Code, a.Description, responseMaker(resp, body)
 	}
 	return err
 }
 
-// send sends a request through the pipeline, and returns the answer and what is known of its tries.
-func (c *credential) send(r *request, req *policy.Request, oneTime bool) (*http.Response, *dispatch, error) {
-	d := &dispatch{request: r, oneTime: oneTime, pipeline: c.client.Pipeline(), began: time.Now()}
-	d.sent = d.began // unless a policy of the user's answers by itself
+// send sends a request through the pipeline. It returns the answer, and a dispatch that describes the tries.
+func (r *requester) send(p *progress, req *policy.Request, oneTime bool) (*http.Response, *dispatch, error) {
+	d := &dispatch{progress: p, oneTime: oneTime, pipeline: r.client.Pipeline(), began: time.Now()}
+	d.sent = d.began // unless a policy of the user answers without sending
 	raw := req.Raw()
 	d.original = raw.Clone(raw.Context())
 	var err error
@@ -195,89 +131,122 @@ func (c *credential) send(r *request, req *policy.Request, oneTime bool) (*http.
 	return resp, d, err
 }
 
-// errNothing is what becomes of nothing at all.
-var errNothing = errors.New("neither an answer nor an error came back")
+// unanswered returns the error of a flight that ended without an answer. It never wraps err, because only a caller
+// whose own context has ended may get an error that matches a context's error.
+func (r *requester) unanswered(ctx context.Context, d *dispatch, err error, secrets ...string) error {
+	if errors.Is(err, gate.ErrAbandoned) {
+		return err
+	}
+	if own, ok := asType[*AuthenticationFailedError](err); ok && own != nil {
+		return own
+	}
+	if v, ok := asType[crash](err); ok {
+		return v.failure(r.who)
+	}
+	if ctx.Err() != nil {
+		return r.overdue()
+	}
+	cause := transportCause(err, secrets...)
+	if !r.isProven() {
+		return r.absent(cause+d.effort(), errors.Is(err, context.DeadlineExceeded))
+	}
+	if v, ok := asType[verdict](err); ok {
+		return &AuthenticationFailedError{Reason: v.reason, message: r.who + ": " + v.advice}
+	}
+	return r.notReady(cause + d.effort())
+}
 
-// isProven tells whether the endpoint is known to be what it is taken for.
-func (c *credential) isProven() bool { return c.source.recognise == nil || c.gate.Status().Proven }
+// failedAnswer returns the error for an answer that is a failure and is not retried.
+func (r *requester) failedAnswer(req *policy.Request, resp *http.Response, d *dispatch, body []byte) error {
+	secrets := secrets(req.Raw())
+	a := answer.Read(resp, secrets...)
+	if !r.isProven() {
+		return r.notRecognised(a.Status)
+	}
+	v := r.source.classify(a)
+	message := fmt.Sprintf("%s: %s (%s%s)", r.who, v.advice, a, d.effort())
+	if v.unavailable {
+		return &CredentialUnavailableError{Reason: v.reason, message: message}
+	}
+	return &AuthenticationFailedError{Reason: v.reason, Code: a.Code, Description: a.Description,
+		RetryAfter: r.gate.Status().Opens, message: message, response: responseMaker(resp, body, secrets...)}
+}
 
-// overdue is the error of a flight whose time is over.
-func (c *credential) overdue() error {
-	status := c.gate.Status()
+// responseMaker returns a function that copies a failed response, each time with a new body reader. The copies contain
+// no secrets that the endpoint repeats. Their request has no body, no context and no secret headers.
+func responseMaker(resp *http.Response, body []byte, secrets ...string) func() *http.Response {
+	body = []byte(text.Redact(string(body), secrets...))
+	return func() *http.Response {
+		c := *resp
+		c.Header = resp.Header.Clone()
+		c.Body, c.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		c.TLS, c.Trailer, c.TransferEncoding = nil, nil, nil
+		if r := resp.Request; r != nil {
+			header := r.Header.Clone()
+			for _, name := range secretHeaders {
+				header.Del(name)
+			}
+			u := *r.URL
+			c.Request = &http.Request{Method: r.Method, URL: &u, Host: r.Host, Header: header, Proto: r.Proto,
+				ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor}
+		}
+		return &c
+	}
+}
+
+// overdue returns the error of a flight whose time is over.
+func (r *requester) overdue() error {
+	status := r.gate.Status()
 	cause := "no token within " + tokens.FlightLimit.String()
 	if status.Failure != "" {
 		cause += " (the endpoint's last failure: " + status.Failure + ")"
 	}
-	if !c.isProven() {
-		return absent(c.who, c.source, cause, false)
+	if !r.isProven() {
+		return r.absent(cause, false)
 	}
-	e := c.notReady(cause)
-	c.blame(e, status)
+	e := r.notReady(cause)
+	r.blame(e, status)
 	return e
 }
 
-// unanswered explains a flight that ended without an answer. It never wraps err: only a caller whose own
-// context ended may see an error that matches a context's.
-func (c *credential) unanswered(ctx context.Context, d *dispatch, err error, secrets ...string) error {
-	if errors.Is(err, gate.ErrAbandoned) {
-		return err
-	}
-	if own, ok := errors.AsType[*AuthenticationFailedError](err); ok && own != nil {
-		return own
-	}
-	if v, ok := errors.AsType[crash](err); ok {
-		return v.of(c.who)
-	}
-	if ctx.Err() != nil {
-		return c.overdue()
-	}
-	cause := transportCause(err, secrets...)
-	if !c.isProven() {
-		return absent(c.who, c.source, cause+d.effort(), errors.Is(err, context.DeadlineExceeded))
-	}
-	if v, ok := errors.AsType[verdict](err); ok {
-		return &AuthenticationFailedError{Reason: v.reason, message: c.who + ": " + v.advice}
-	}
-	return c.notReady(cause + d.effort())
-}
-
-// effort says how often and how long a request was tried that was tried again.
-func (d *dispatch) effort() string {
-	if d == nil || d.tries < 2 {
-		return ""
-	}
-	return fmt.Sprintf(", %d tries in %v", d.tries, time.Since(d.began).Round(time.Second))
-}
-
-// absent is the error of an endpoint that isn't there. silent: that it said nothing is all that shows it.
-func absent(who string, s *source, cause string, silent bool) error {
-	message := fmt.Sprintf("%s: not found at %s: %s", who, s.host, cause)
-	if s.doubt != "" {
-		message += "; " + s.doubt
+// absent returns the error for an endpoint that is not there. silent means that only missing answers show this.
+func (r *requester) absent(cause string, silent bool) error {
+	message := fmt.Sprintf("%s: not found at %s: %s", r.who, r.source.host, cause)
+	if r.source.doubt != "" {
+		message += "; " + r.source.doubt
 	}
 	return &CredentialUnavailableError{Reason: ReasonAbsent, unanswered: cause, silent: silent, message: message}
 }
 
-func notRecognised(who string, s *source, status int) error {
+// notRecognised returns the error for an endpoint at whose address something else answers.
+func (r *requester) notRecognised(status int) error {
 	return &CredentialUnavailableError{Reason: ReasonAbsent,
-		message: fmt.Sprintf("%s: what answers at %s is something else, perhaps a proxy (%s)", who, s.host, statusLine(status))}
+		message: fmt.Sprintf("%s: what answers at %s is something else, perhaps a proxy (%s)", r.who, r.source.host,
+			answer.StatusLine(status))}
 }
 
-func (c *credential) notReady(cause string) *AuthenticationFailedError {
-	return &AuthenticationFailedError{Reason: ReasonNotReady, message: fmt.Sprintf("%s: no token from %s: %s", c.who, c.source.host, cause)}
+// notReady returns the error for an endpoint that exists and gives no token.
+func (r *requester) notReady(cause string) *AuthenticationFailedError {
+	return &AuthenticationFailedError{Reason: ReasonNotReady,
+		message: fmt.Sprintf("%s: no token from %s: %s", r.who, r.source.host, cause)}
 }
 
-// refused explains an answer that is not, or no longer, tried again.
-func (c *credential) refused(req *policy.Request, resp *http.Response, d *dispatch, body []byte) error {
-	secrets := secrets(req.Raw())
-	a := readAnswer(resp, secrets...)
-	if !c.isProven() {
-		return notRecognised(c.who, c.source, a.status)
+// blame sets the Reason of an error by the endpoint's last failure.
+func (r *requester) blame(e *AuthenticationFailedError, status gate.Status) {
+	if e.Reason == "" {
+		e.Reason = ReasonNotReady
 	}
-	v := c.source.explain(a)
-	message := fmt.Sprintf("%s: %s (%s%s)", c.who, v.advice, a, d.effort())
-	if v.unavailable {
-		return &CredentialUnavailableError{Reason: v.reason, message: message}
+	if status.Failure == answer.StatusLine(429) {
+		e.Reason = ReasonThrottled
+		e.RetryAfter = status.Opens
 	}
-	return &AuthenticationFailedError{Reason: v.reason, RetryAfter: c.gate.Status().Opens, message: message, response: responseMaker(resp, body, secrets...)}
+}
+
+// forCaller returns the error of a flight for one of its callers. If the caller's source is announced, an absent
+// endpoint is one that is not ready: the flight may belong to a credential whose source is not announced.
+func (r *requester) forCaller(err error) error {
+	if e, ok := err.(*CredentialUnavailableError); ok && e.unanswered != "" && r.source.announced {
+		return r.notReady(e.unanswered)
+	}
+	return copyError(err)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// crash is the error of a guest that panicked or ended its goroutine: code that this package calls but has not written.
+// crash is the error for a guest that panicked or ended its goroutine. A guest is code that this package calls but
+// doesn't contain, such as a policy or a callback.
 type crash struct{ guest string }
 
 func (c crash) Error() string {
@@ -20,15 +21,15 @@ func (c crash) Error() string {
 // NonRetriable keeps a retry policy from running the guest again.
 func (crash) NonRetriable() {}
 
-func (c crash) of(who string) error {
+func (c crash) failure(who string) error {
 	return &AuthenticationFailedError{Reason: ReasonPanic, message: who + ": " + c.Error()}
 }
 
-// listening are the guests that azcore runs beside the policies.
+// listening names the guests that azcore calls beside the policies.
 const listening = "the tracer or azcore's log listener"
 
-// recorder writes log records. A handler may be slow, need a token itself, or panic.
-type recorder struct{ logger *slog.Logger } // may be nil
+// recorder writes log records. A log handler may be slow, request a token itself, or panic.
+type recorder struct{ logger *slog.Logger } // nil: nothing is written
 
 func (r recorder) write(level slog.Level, message string, attributes ...any) {
 	if r.logger == nil {
@@ -42,21 +43,21 @@ func (r recorder) write(level slog.Level, message string, attributes ...any) {
 	r.logger.Log(context.Background(), level, message, attributes...)
 }
 
-// behind writes a record in a goroutine of its own.
+// behind writes a record in its own goroutine, so that a slow handler doesn't delay the caller.
 func (r recorder) behind(level slog.Level, message string, attributes ...any) {
 	if r.logger != nil {
 		go r.write(level, message, attributes...)
 	}
 }
 
-// crash records a panic with its stack, without its value, which may be a secret.
+// crash records a panic with its stack, but without its value, which may be a secret.
 func (r recorder) crash(guest string) crash {
 	r.behind(slog.LevelError, "panic", "in", guest, "stack", string(debug.Stack()))
 	return crash{guest}
 }
 
-// guard runs a guest, and makes a panic an error. A guest that ends its goroutine is noted in crashed, if that is not
-// nil.
+// guard calls f, the code of a guest, and returns a crash as the error if it panics. If the guest ends its goroutine,
+// guard stores the crash in *crashed, unless that pointer is nil.
 func guard[T any](log recorder, guest string, crashed *error, f func() (T, error)) (result T, err error) {
 	returned := false
 	defer func() {
@@ -64,7 +65,7 @@ func guard[T any](log recorder, guest string, crashed *error, f func() (T, error
 			return
 		}
 		if recover() == nil && crashed != nil {
-			if *crashed == nil { // the innermost knows best
+			if *crashed == nil { // the innermost guard knows the guest
 				*crashed = log.crash(guest)
 			}
 			err = *crashed
@@ -77,17 +78,18 @@ func guard[T any](log recorder, guest string, crashed *error, f func() (T, error
 	return result, err
 }
 
-// guardedPolicy is a policy of the user's.
+// guardedPolicy is a policy of the user. Its panic is an error.
 type guardedPolicy struct {
 	policy.Policy
 	log recorder
 }
 
 func (p guardedPolicy) Do(req *policy.Request) (*http.Response, error) {
-	return guard(p.log, fmt.Sprintf("the policy %T", p.Policy), crashedIn(req.Raw().Context()), func() (*http.Response, error) { return p.Policy.Do(req) })
+	return guard(p.log, fmt.Sprintf("the policy %T", p.Policy), crashedIn(req.Raw().Context()),
+		func() (*http.Response, error) { return p.Policy.Do(req) })
 }
 
-// crashedKey is the key by which a context has the place for a crash that ends the goroutine.
+// crashedKey is the context key of the place for the crash of a guest that ends its goroutine.
 type crashedKey struct{}
 
 func withCrashed(ctx context.Context, crashed *error) context.Context {

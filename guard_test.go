@@ -112,8 +112,8 @@ var guests = []struct {
 	{"round tripper", "the transport managedid.crashingTripper", imdsWith(func(c *crashing, f *fakeIMDS, o *ManagedIdentityCredentialOptions) {
 		o.Transport = &http.Client{Transport: crashingTripper{c, tripper{f}}}
 	})},
-	{"body of an answer", "the transport *managedid.fakeIMDS", imdsWith(func(c *crashing, f *fakeIMDS, _ *ManagedIdentityCredentialOptions) {
-		f.script = func(_ int, r *http.Request) (*http.Response, error) {
+	{"body of an answer", "the transport *testkit.FakeIMDS", imdsWith(func(c *crashing, f *fakeIMDS, _ *ManagedIdentityCredentialOptions) {
+		f.Script = func(_ int, r *http.Request) (*http.Response, error) {
 			if !c.armed.Load() {
 				return nil, nil
 			}
@@ -136,7 +136,7 @@ var guests = []struct {
 	})},
 	{"ShouldRetry", "RetryOptions.ShouldRetry", imdsWith(func(c *crashing, f *fakeIMDS, o *ManagedIdentityCredentialOptions) {
 		o.Retry.ShouldRetry = func(*http.Response, error) bool { c.maybe(); return false }
-		f.script = func(_ int, r *http.Request) (*http.Response, error) {
+		f.Script = func(_ int, r *http.Request) (*http.Response, error) {
 			if c.armed.Load() {
 				return imdsStatus(r, 500), nil
 			}
@@ -145,7 +145,7 @@ var guests = []struct {
 	})},
 	{"ShouldRetry of a 404", "RetryOptions.ShouldRetry", imdsWith(func(c *crashing, f *fakeIMDS, o *ManagedIdentityCredentialOptions) {
 		o.Retry.ShouldRetry = func(*http.Response, error) bool { c.maybe(); return false }
-		f.script = func(_ int, r *http.Request) (*http.Response, error) {
+		f.Script = func(_ int, r *http.Request) (*http.Response, error) {
 			if c.armed.Load() {
 				return imdsStatus(r, 404), nil
 			}
@@ -185,7 +185,7 @@ var guests = []struct {
 func imdsWith(set func(*crashing, *fakeIMDS, *ManagedIdentityCredentialOptions)) func(*testing.T, *crashing, *slog.Logger) (*credential, *fakeIMDS) {
 	return func(t *testing.T, c *crashing, logger *slog.Logger) (*credential, *fakeIMDS) {
 		blankEnvironment(t)
-		f := &fakeIMDS{began: time.Now()}
+		f := &fakeIMDS{Began: time.Now()}
 		o := ManagedIdentityCredentialOptions{Logger: logger}
 		o.Transport = f
 		set(c, f, &o)
@@ -248,10 +248,10 @@ func TestGuard_aGuestThatCrashesIsAnErrorForAllWhoWait(t *testing.T) {
 					guest.armed.Store(true)
 					for range 12 { // more than there are places at IMDS
 						for _, r := range getAll(ctx0, c, vault, vault, vault) {
-							require.Equal(t, ReasonPanic, asCredentialError(t, r.err))
-							require.Regexp(t, regexp.QuoteMeta(row.inError)+".* panicked", r.err.Error())
-							require.NotContains(t, fmt.Sprintf("%v %+v %#v", r.err, r.err, r.err), panicSecret)
-							require.LessOrEqual(t, r.took, 2*time.Second, "nobody hangs, but the endpoint's rate is kept")
+							require.Equal(t, ReasonPanic, asCredentialError(t, r.Err))
+							require.Regexp(t, regexp.QuoteMeta(row.inError)+".* panicked", r.Err.Error())
+							require.NotContains(t, fmt.Sprintf("%v %+v %#v", r.Err, r.Err, r.Err), panicSecret)
+							require.LessOrEqual(t, r.Took, 2*time.Second, "nobody hangs, but the endpoint's rate is kept")
 						}
 					}
 					synctest.Wait()
@@ -266,8 +266,8 @@ func TestGuard_aGuestThatCrashesIsAnErrorForAllWhoWait(t *testing.T) {
 					require.NotContains(t, j.text(), panicSecret)
 					guest.armed.Store(false)
 					r := get(ctx0, c, vault)
-					require.NoError(t, r.err)
-					require.LessOrEqual(t, r.took, 2*time.Second)
+					require.NoError(t, r.Err)
+					require.LessOrEqual(t, r.Took, 2*time.Second)
 				})
 			})
 		}
@@ -288,7 +288,7 @@ func TestGuard_aPolicyMayAnswerForATransportThatPanicked(t *testing.T) {
 				return imdsToken(r.Raw(), time.Hour), nil
 			})}
 		})(t, guest, nil)
-		require.NoError(t, get(ctx0, c, vault).err)
+		require.NoError(t, get(ctx0, c, vault).Err)
 	})
 }
 
@@ -303,7 +303,7 @@ func TestGuard_aCrashIsInOneRecord(t *testing.T) {
 					o.PerCallPolicies, o.PerRetryPolicies = []policy.Policy{idle}, []policy.Policy{idle}
 				})(t, guest, j.logger())
 				guest.armed.Store(true)
-				require.ErrorContains(t, get(ctx0, c, vault).err, "the transport managedid.crashingTransport panicked")
+				require.ErrorContains(t, get(ctx0, c, vault).Err, "the transport managedid.crashingTransport panicked")
 				synctest.Wait()
 				require.Len(t, j.of("panic"), 1)
 			})
@@ -318,7 +318,7 @@ func TestGuard_aSlogHandlerThatCrashesCostsNoToken(t *testing.T) {
 				j, guest := &journal{}, &crashing{how: how}
 				crashes := slog.New(slog.NewJSONHandler(crashingWriter{guest, j}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 				c, f := imdsWith(func(*crashing, *fakeIMDS, *ManagedIdentityCredentialOptions) {})(t, guest, crashes)
-				f.script = func(n int, r *http.Request) (*http.Response, error) {
+				f.Script = func(n int, r *http.Request) (*http.Response, error) {
 					if n%2 == 0 {
 						return imdsStatus(r, 429, "Retry-After", "1"), nil // which is in a record
 					}
@@ -326,7 +326,7 @@ func TestGuard_aSlogHandlerThatCrashesCostsNoToken(t *testing.T) {
 				}
 				guest.armed.Store(true)
 				for _, scope := range scopes(3) {
-					require.NoError(t, get(ctx0, c, scope).err)
+					require.NoError(t, get(ctx0, c, scope).Err)
 				}
 				time.Sleep(10 * time.Second)
 				require.Zero(t, c.gate.Status().Users)
@@ -356,16 +356,16 @@ func (w crashingWriter) Write(p []byte) (int, error) {
 func TestGuard_aForeignLinkThatPanicsIsAnErrorOfTheChain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j, guest := &journal{}, &crashing{how: waysToCrash["panic"]}
-		c := newChain(t, &ChainedTokenCredentialOptions{Logger: j.logger()}, crashingLink{guest}, other{})
+		c := chainOf(t, &ChainedTokenCredentialOptions{Logger: j.logger()}, crashingLink{guest}, other{})
 		guest.armed.Store(true)
 		for _, r := range getAll(ctx0, c, vault, vault, vault) {
-			require.Equal(t, ReasonPanic, asCredentialError(t, r.err))
-			require.ErrorContains(t, r.err, "ChainedTokenCredential: the link managedid.crashingLink panicked")
+			require.Equal(t, ReasonPanic, asCredentialError(t, r.Err))
+			require.ErrorContains(t, r.Err, "ChainedTokenCredential: the link managedid.crashingLink panicked")
 		}
 		guest.armed.Store(false)
-		require.Equal(t, secretToken, get(ctx0, c, vault).token.Token)
+		require.Equal(t, secretToken, get(ctx0, c, vault).Token.Token)
 		guest.armed.Store(true) // as the winner
-		require.Equal(t, ReasonPanic, asCredentialError(t, get(ctx0, c, vault).err))
+		require.Equal(t, ReasonPanic, asCredentialError(t, get(ctx0, c, vault).Err))
 		synctest.Wait()
 		require.Len(t, j.of("panic"), 4)
 		require.NotContains(t, j.text(), panicSecret)
@@ -376,19 +376,19 @@ func TestGuard_aForeignLinkThatPanicsIsAnErrorOfTheChain(t *testing.T) {
 func TestGuard_aForeignLinkThatEndsItsGoroutineHoldsNobodyUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		guest := &crashing{how: runtime.Goexit}
-		c := newChain(t, nil, crashingLink{guest}, other{})
+		c := chainOf(t, nil, crashingLink{guest}, other{})
 		guest.armed.Store(true)
 		getAll(ctx0, c, vault, vault)
 		guest.armed.Store(false)
-		require.Equal(t, secretToken, get(ctx0, c, vault).token.Token)
+		require.Equal(t, secretToken, get(ctx0, c, vault).Token.Token)
 	})
 }
 
 func TestGuard_isUnavailableThatPanicsEndsTheSearch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := newChain(t, &ChainedTokenCredentialOptions{IsUnavailable: func(error) bool { panic(panicSecret) }},
+		c := chainOf(t, &ChainedTokenCredentialOptions{IsUnavailable: func(error) bool { panic(panicSecret) }},
 			foreign(func(context.Context) (string, error) { return "", errHard }), other{})
-		require.Equal(t, errHard, get(ctx0, c, vault).err)
+		require.Equal(t, errHard, get(ctx0, c, vault).Err)
 	})
 }
 
@@ -407,21 +407,21 @@ func TestGuard_aTypedNilOfOursIsAnError(t *testing.T) {
 					return nil, nil
 				})
 				for _, r := range getAll(ctx0, c, vault, vault) {
-					require.NotEqual(t, ReasonPanic, asCredentialError(t, r.err))
-					notOfAContext(t, r.err)
+					require.NotEqual(t, ReasonPanic, asCredentialError(t, r.Err))
+					notOfAContext(t, r.Err)
 				}
-				require.LessOrEqual(t, len(f.requests()), 2, "it isn't tried again")
+				require.LessOrEqual(t, len(f.Requests()), 2, "it isn't tried again")
 				link := foreign(func(context.Context) (string, error) { return "", none })
 				requireNoPanic := func(c azcore.TokenCredential) {
-					if err := get(ctx0, c, vault).err; err != nil {
+					if err := get(ctx0, c, vault).Err; err != nil {
 						require.NotContains(t, err.Error(), "panic")
 						require.False(t, errors.Is(err, context.Canceled))
 					}
 				}
-				requireNoPanic(newChain(t, nil, link, other{}))
-				requireNoPanic(newChain(t, nil, link))
+				requireNoPanic(chainOf(t, nil, link, other{}))
+				requireNoPanic(chainOf(t, nil, link))
 				fails = false
-				require.NoError(t, get(ctx0, c, vault).err)
+				require.NoError(t, get(ctx0, c, vault).Err)
 			})
 		})
 	}
@@ -464,19 +464,19 @@ func TestGuard_aGuestThatAsksForTheSameTokenDoesNotWaitForItself(t *testing.T) {
 				var mu sync.Mutex
 				var said []error
 				ask := func() {
-					err := get(ctx0, c, vault).err
+					err := get(ctx0, c, vault).Err
 					mu.Lock()
 					defer mu.Unlock()
 					said = append(said, err)
 				}
 				o := ManagedIdentityCredentialOptions{}
-				o.Transport = &fakeIMDS{began: time.Now()}
+				o.Transport = &fakeIMDS{Began: time.Now()}
 				row.set(t, ask, &o)
 				c, err := NewManagedIdentityCredential(&o)
 				require.NoError(t, err)
 				r := get(ctx0, c, vault)
-				require.NoError(t, r.err)
-				require.LessOrEqual(t, r.took, 2*time.Second)
+				require.NoError(t, r.Err)
+				require.LessOrEqual(t, r.Took, 2*time.Second)
 				synctest.Wait()
 				require.NotEmpty(t, said)
 				require.ErrorContains(t, said[0], "runs for the very request for it")
@@ -494,7 +494,7 @@ func TestGuard_leavesNoGoroutine(t *testing.T) {
 			guest := &crashing{how: how}
 			guest.armed.Store(true)
 			c, _ := row.credential(t, guest, (&journal{}).logger())
-			require.Equal(t, ReasonPanic, asCredentialError(t, get(ctx0, c, vault).err), row.name)
+			require.Equal(t, ReasonPanic, asCredentialError(t, get(ctx0, c, vault).Err), row.name)
 			azlog.SetListener(nil)
 		}
 	}

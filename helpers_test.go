@@ -1,57 +1,80 @@
 package managedid
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"regexp"
-	"runtime/pprof"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 
-	"github.com/managedid/managedid/managedidtest"
+	"github.com/managedid/managedid/internal/testkit"
 )
 
-// secretToken is in every answer of the tests' fakes, and must be in no output.
-const secretToken = "eyJ0b2tlbg.c2VjcmV0.cGF5bG9hZA"
+// What the tests share with internal/conformance.
+const (
+	claimsA        = testkit.ClaimsA
+	claimsB        = testkit.ClaimsB
+	secretToken    = testkit.SecretToken
+	someClient     = testkit.SomeClient
+	someGUID       = testkit.SomeGUID
+	someHeader     = testkit.SomeHeader
+	someResource   = testkit.SomeResource
+	someSecret     = testkit.SomeSecret
+	someTenant     = testkit.SomeTenant
+	someThumbprint = testkit.SomeThumbprint
+	vault          = testkit.Vault
+)
 
-type transportFunc func(*http.Request) (*http.Response, error)
+type (
+	fakeEntra     = testkit.FakeEntra
+	fakeIMDS      = testkit.FakeIMDS
+	foreign       = testkit.Foreign
+	other         = testkit.Other
+	policyFunc    = testkit.PolicyFunc
+	result        = testkit.Result
+	script        = testkit.Script
+	transportFunc = testkit.TransportFunc
+	wire          = testkit.Wire
+)
 
-func (f transportFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
-
-type policyFunc func(*policy.Request) (*http.Response, error)
-
-func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
-
-// inPolicy are options for sources that take no transport of any kind: a policy answers in its place.
-func inPolicy(t policy.Transporter) azcore.ClientOptions {
-	return azcore.ClientOptions{PerRetryPolicies: []policy.Policy{policyFunc(func(r *policy.Request) (*http.Response, error) { return t.Do(r.Raw()) })}}
-}
-
-// respond makes an answer; header is name, value, name, value, …
-func respond(r *http.Request, status int, body string, header ...string) *http.Response {
-	h := http.Header{}
-	for i := 0; i+1 < len(header); i += 2 {
-		h.Add(header[i], header[i+1])
-	}
-	return &http.Response{StatusCode: status, Status: statusLine(status), Header: h, Request: r,
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
-}
-
-func tokenBody(resource string, expires time.Time) string {
-	return fmt.Sprintf(`{"access_token":%q,"expires_on":"%d","resource":%q,"token_type":"Bearer"}`, secretToken, expires.Unix(), resource)
-}
+var (
+	answerWith               = testkit.AnswerWith
+	appServiceEnvironment    = testkit.AppServiceEnvironment
+	azSays                   = testkit.AzSays
+	azdSays                  = testkit.AzdSays
+	blankEnvironment         = testkit.BlankEnvironment
+	bubble                   = testkit.Bubble
+	certificateEnvironment   = testkit.CertificateEnvironment
+	checkGoroutines          = testkit.CheckGoroutines
+	ctx0                     = testkit.Ctx0
+	delayed                  = testkit.Delayed
+	entraError               = testkit.EntraError
+	errRefused               = testkit.ErrRefused
+	get                      = testkit.Get
+	getAll                   = testkit.GetAll
+	getWithClaims            = testkit.GetWithClaims
+	imdsStatus               = testkit.IMDSStatus
+	imdsToken                = testkit.IMDSToken
+	inPolicy                 = testkit.InPolicy
+	newTool                  = testkit.NewTool
+	noRetries                = testkit.NoRetries
+	notOfAContext            = testkit.NotOfAContext
+	record                   = testkit.Record
+	requireJittered          = testkit.RequireJittered
+	respond                  = testkit.Respond
+	scopes                   = testkit.Scopes
+	serviceFabricEnvironment = testkit.ServiceFabricEnvironment
+	setenv                   = testkit.Setenv
+	sleepUntil               = testkit.SleepUntil
+	tokenBody                = testkit.TokenBody
+	within                   = testkit.Within
+	writeFile                = testkit.WriteFile
+)
 
 // requireError compares an error's line, which ends with the address of its reason's help where it is one of the two types.
 func requireError(t require.TestingT, err error, line string, of ...any) {
-	if _, failed := errors.AsType[*AuthenticationFailedError](err); failed || ReasonOf(err) != "" {
+	if _, failed := asType[*AuthenticationFailedError](err); failed || ReasonOf(err) != "" {
 		line += "; see " + ReasonOf(err).Help()
 	}
 	require.EqualError(t, err, line, of...)
@@ -67,58 +90,30 @@ func requireGaveUp(t require.TestingT, err error, line string) {
 	require.Equal(t, line, effort.ReplaceAllString(err.Error(), ""))
 }
 
-// blankEnvironment hides whatever identity the machine of the tests has.
-func blankEnvironment(tb testing.TB) {
-	tb.Helper()
-	for name := range managedidtest.New(nil).Environ() {
-		tb.Setenv(name, "")
-	}
-	tb.Setenv("KUBERNETES_SERVICE_HOST", "")
-}
-
 // TestMain fails where a goroutine of the package has outlived the tests.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := waitForGoroutines(); left != "" && code == 0 {
-		fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+left)
-		code = 1
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
+
+// newFakeIMDS returns a fake and a credential of its own for it.
+func newFakeIMDS(t testing.TB, s script) (*fakeIMDS, *ManagedIdentityCredential) {
+	return newFakeIMDSWith(t, s, ManagedIdentityCredentialOptions{})
+}
+
+func newFakeIMDSWith(t testing.TB, s script, o ManagedIdentityCredentialOptions) (*fakeIMDS, *ManagedIdentityCredential) {
+	t.Helper()
+	blankEnvironment(t)
+	f := &fakeIMDS{Script: s, Began: time.Now()}
+	o.Transport = f
+	if o.Cache == nil {
+		o.Cache = NewTokenCache(nil)
 	}
-	os.Exit(code)
+	c, err := NewManagedIdentityCredential(&o)
+	require.NoError(t, err)
+	return f, c
 }
 
-// checkGoroutines fails a test that leaves a goroutine of the package behind. Those in a synctest bubble need no
-// check: the bubble itself does not end before its goroutines.
-func checkGoroutines(tb testing.TB) {
-	tb.Helper()
-	tb.Cleanup(func() {
-		if left := waitForGoroutines(); left != "" {
-			tb.Errorf("goroutines left behind:\n%s", left)
-		}
-	})
-}
-
-// waitForGoroutines returns the stacks of goroutines that this package began, once those about to end have had time to.
-func waitForGoroutines() (left string) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for range 1000 {
-		var all strings.Builder
-		_ = pprof.Lookup("goroutine").WriteTo(&all, 2)
-		left = ""
-		for stack := range strings.SplitSeq(all.String(), "\n\n") {
-			if _, creator, _ := strings.Cut(stack, "created by "); strings.HasPrefix(creator, modulePath+".(") {
-				left += stack + "\n\n"
-			}
-		}
-		if left == "" {
-			return ""
-		}
-		<-tick.C
-	}
-	return left
-}
-
-// answerWith answers each request the same.
-func answerWith(status int, body string) script {
-	return func(n int, r *http.Request) (*http.Response, error) { return respond(r, status, body), nil }
+// asCredentialError checks what each error of GetToken must be, and returns its reason.
+func asCredentialError(t testing.TB, err error) Reason {
+	t.Helper()
+	testkit.RequireFinal(t, err)
+	return ReasonOf(err)
 }

@@ -2,137 +2,139 @@ package managedid
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid/internal/answer"
+	"github.com/managedid/managedid/internal/text"
 )
-
-const nameManagedIdentity = "ManagedIdentityCredential"
-
-// Source is a kind of managed identity endpoint. The zero value means the one that the host's environment shows.
-type Source string
-
-const (
-	// SourceIMDS is the Azure Instance Metadata Service of virtual machines, scale sets, AKS nodes and others.
-	SourceIMDS Source = "IMDS"
-	// SourceAppService is the endpoint of App Service, Functions and Container Apps: version 2019-08-01 or, where the host
-	// has MSI_ENDPOINT and MSI_SECRET alone, 2017-09-01. Detection takes these for Azure ML's, which differs in little.
-	SourceAppService Source = "App Service"
-	// SourceAzureArc is the agent of servers that are connected to Azure, on Linux and Windows.
-	SourceAzureArc Source = "Azure Arc"
-	// SourceAzureML is the endpoint of Azure Machine Learning's computes. Of IDs it takes a ClientID only; its default
-	// identity is that of DEFAULT_IDENTITY_CLIENT_ID.
-	SourceAzureML Source = "Azure ML"
-	// SourceCloudShell is the endpoint of Azure Cloud Shell. It takes no ID: its tokens are those of the signed-in user.
-	SourceCloudShell Source = "Cloud Shell"
-	// SourceServiceFabric is the endpoint of Service Fabric's nodes. It takes no ID: the cluster knows the application's
-	// identity. It is trusted by the certificate that IDENTITY_SERVER_THUMBPRINT names, and by no other, so that a Transport
-	// must be an *http.Client whose Transport is nil or an *http.Transport, without TLS dialing or verification of its own.
-	SourceServiceFabric Source = "Service Fabric"
-)
-
-// ManagedIDKind is the ID of a user-assigned managed identity: a [ClientID], an [ObjectID] or a [ResourceID].
-type ManagedIDKind interface {
-	fmt.Stringer
-	idKind() idKind
-}
-
-type idKind int
-
-const (
-	kindClientID idKind = iota
-	kindObjectID
-	kindResourceID
-)
-
-func (k idKind) String() string { return [...]string{"client ID", "object ID", "resource ID"}[k] }
-
-// ClientID is the client ID, also called application ID, of a user-assigned managed identity: a GUID.
-type ClientID string
-
-func (ClientID) idKind() idKind { return kindClientID }
-
-// String returns the ID.
-func (id ClientID) String() string { return string(id) }
-
-// ObjectID is the object ID, also called principal ID, of a user-assigned managed identity: a GUID.
-type ObjectID string
-
-func (ObjectID) idKind() idKind { return kindObjectID }
-
-// String returns the ID.
-func (id ObjectID) String() string { return string(id) }
-
-// ResourceID is the Azure resource ID of a user-assigned managed identity, of the form
-// /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME.
-type ResourceID string
-
-func (ResourceID) idKind() idKind { return kindResourceID }
-
-// String returns the ID.
-func (id ResourceID) String() string { return string(id) }
 
 // ManagedIdentityCredentialOptions are the options of NewManagedIdentityCredential.
 type ManagedIdentityCredentialOptions struct {
-	// ClientOptions configures the pipeline. A zero Retry field has the source's default. A Transport that is an
-	// *http.Client is copied, and its redirects turned off. Logging.IncludeBody and APIVersion have no effect.
+	// ClientOptions configures the pipeline. A zero Retry field means the source's default. A Transport that is an
+	// *http.Client is copied, and the copy follows no redirects. Logging.IncludeBody and APIVersion have no effect.
 	azcore.ClientOptions
 	// ID names a user-assigned identity. Nil means the host's default, normally its system-assigned identity.
 	ID ManagedIDKind
-	// Source fixes the endpoint instead of detecting it, and says that it is there: a call then waits for an endpoint
-	// that is still booting, as long as its context allows. Zero means detection.
+	// Source names the endpoint instead of detecting it, and says that it exists. A call then waits for an endpoint
+	// that is still booting, as long as the caller's context allows. Zero means detection.
 	Source Source
-	// Cache holds the tokens. Nil means the cache of the process, or a private one where ClientOptions has a
-	// Transport, policies or retry options.
+	// Cache holds the tokens. Nil means the cache of the process, or a private cache if ClientOptions has a Transport,
+	// policies or retry options.
 	Cache *TokenCache
-	// Logger gets a record of each token, failed request and pause, never a secret; see the package's Logging. Nil means none.
+	// Logger gets a record of each token, each failed request and each pause, but never a secret. The package
+	// documentation lists the records under Logging. Nil means no records.
 	Logger *slog.Logger
 }
 
 // ManagedIdentityCredential gets tokens for the managed identity of the host. GetToken takes exactly one scope,
-// RESOURCE/.default or just RESOURCE. TenantID has no effect. Claims that the cached token wasn't asked for with make a new
-// request, whatever they are: they are not sent. Service Fabric's endpoint is told which token they were about, so that it
-// doesn't give that again, and of EnableCAE; at others EnableCAE has no effect. It is safe for concurrent use.
+// RESOURCE/.default or just RESOURCE. TenantID has no effect. If the cached token was not requested with the same
+// Claims, GetToken requests a new one, but doesn't send the Claims. Service Fabric's endpoint is told which token the
+// Claims were about, so that it doesn't return that one again, and is told of EnableCAE. At the other endpoints,
+// EnableCAE has no effect. A ManagedIdentityCredential is safe for concurrent use.
 type ManagedIdentityCredential struct {
 	*credential
 }
 
 var _ azcore.TokenCredential = (*ManagedIdentityCredential)(nil)
 
-// NewManagedIdentityCredential makes a credential for the host's managed identity. Pass nil for defaults. It sends
-// nothing: it fails only where options or environment can't work.
+// GetToken returns a valid token from the cache, or else requests a new one. It takes exactly one scope,
+// RESOURCE/.default or just RESOURCE. Its error is an *AuthenticationFailedError, or a *CredentialUnavailableError if a
+// chain may go on to its next link.
+func (c *ManagedIdentityCredential) GetToken(
+	ctx context.Context, opts policy.TokenRequestOptions,
+) (azcore.AccessToken, error) {
+	if c.credential == nil {
+		return azcore.AccessToken{}, notMade(nameManagedIdentity)
+	}
+	return c.credential.GetToken(ctx, opts)
+}
+
+// Format prints only the name of the type, whatever the verb. The rest is secret, or changes while the credential is in
+// use.
+func (ManagedIdentityCredential) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, nameManagedIdentity)
+}
+
+func (c *ManagedIdentityCredential) self() azcore.TokenCredential { return c }
+
+// NewManagedIdentityCredential returns a credential for the host's managed identity. Nil options mean defaults. It
+// sends nothing, and fails only if an option or an environment variable is invalid.
 func NewManagedIdentityCredential(options *ManagedIdentityCredentialOptions) (*ManagedIdentityCredential, error) {
 	var o ManagedIdentityCredentialOptions
 	if options != nil {
 		o = *options
 	}
-	s, err := managedSource(&o)
-	if err != nil {
-		return nil, misconfigured(nameManagedIdentity, err.Error())
-	}
-	cache := cacheFor(o.Cache, &o.ClientOptions)
-	c, err := newCredential(nameManagedIdentity, s, o.ClientOptions, cache, o.Logger)
+	c, err := newManagedCredential(o)
 	if err != nil {
 		return nil, err
-	}
-	if s.sendsClaims {
-		c.separateCAE(cache)
 	}
 	return &ManagedIdentityCredential{c}, nil
 }
 
-// managedSource finds the endpoint and checks that it can take the ID.
-func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
-	if o.ID != nil && strings.TrimSpace(o.ID.String()) == "" {
-		return nil, fmt.Errorf("the %s of the identity is empty; correct it in the options or AZURE_CLIENT_ID", o.ID.idKind())
+// newManagedCredential returns the credential. variables are the environment variables that it uses besides those of
+// the source.
+func newManagedCredential(o ManagedIdentityCredentialOptions, variables ...string) (*credential, error) {
+	s, err := managedSource(&o, variables)
+	if err != nil {
+		return nil, misconfigured(nameManagedIdentity, err.Error())
 	}
-	kind, evidence := o.Source, "the Source in the options"
-	if kind == "" {
+	cache := cacheFor(o.Cache, &o.ClientOptions)
+	options := copyOptions(o.ClientOptions)
+	h := holding{cae: s.sendsClaims}
+	if s.address != nil {
+		h.moved = following(func(s *source) (*credential, error) {
+			return newCredential(nameManagedIdentity, s, options, cache, o.Logger, holding{cae: s.sendsClaims})
+		})
+	}
+	return newCredential(nameManagedIdentity, s, options, cache, o.Logger, h)
+}
+
+// following returns a function that finds the credential for the endpoint's current address. The tokens of another
+// address have another name in the cache. If the variable has no valid address, the function returns the credential
+// that it was given, and the next request fails with the reason.
+func following(create func(*source) (*credential, error)) func(*credential) *credential {
+	var last atomic.Pointer[credential]
+	return func(home *credential) *credential {
+		address := home.source.address()
+		if address == "" || address == home.source.key.address {
+			return home
+		}
+		if c := last.Load(); c != nil && c.source.key.address == address {
+			return c
+		}
+		s := *home.source
+		s.url, s.key.address = address, address
+		if u, err := url.Parse(address); err == nil {
+			s.host = u.Host
+		}
+		c, err := create(&s)
+		if err != nil {
+			return home
+		}
+		last.Store(c)
+		return c
+	}
+}
+
+// managedSource returns the source that the options name or that is detected. It checks that the source takes the ID.
+func managedSource(o *ManagedIdentityCredentialOptions, variables []string) (*source, error) {
+	if o.ID != nil && strings.TrimSpace(o.ID.String()) == "" {
+		return nil, fmt.Errorf("the %s of the identity is empty; correct it in the options or AZURE_CLIENT_ID",
+			o.ID.idKind())
+	}
+	kind, evidence := namedSource(o.Source), "the Source in the options"
+	if o.Source == "" {
 		kind, evidence = detectSource()
 	}
 	var s *source
@@ -151,7 +153,8 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	case SourceServiceFabric:
 		s, err = serviceFabricSource(o.ID)
 	default:
-		return nil, fmt.Errorf("unknown source %q; name one of the Source constants, or none", string(kind))
+		return nil, fmt.Errorf("unknown source %q; name one of the Source constants, or none",
+			text.Quote(string(o.Source)))
 	}
 	if err != nil {
 		return nil, err
@@ -164,99 +167,48 @@ func managedSource(o *ManagedIdentityCredentialOptions) (*source, error) {
 	if kind == SourceIMDS && evidence != noOtherSource && o.Source == "" {
 		s.doubt = evidence
 	}
-	s.url, s.evidence, s.subject = s.endpoint, evidence, cmp.Or(s.subject, "the host's default identity")
+	s.url, s.evidence, s.subject = s.key.address, evidence, cmp.Or(s.subject, "the host's default identity")
+	s.variables = append(s.variables, variables...)
 	if o.ID != nil {
-		s.subject = o.ID.idKind().String() + " " + shownID(o.ID.String())
+		s.subject = o.ID.idKind().String() + " " + text.ID(o.ID.String())
 	}
-	s.identity = "managed identity|" + s.name + "|" + s.endpoint + "|" + cmp.Or(s.identity, identityName(o.ID))
 	return s, nil
 }
 
-// managed adds what the endpoints of managed identities have in common.
+// hostRetry is for endpoints on the host whose documentation gives no other guidance. A sidecar may start after its
+// app, and an agent that restarts is back within seconds. The status codes are those of azcore, so a 404 is final.
+var hostRetry = policy.RetryOptions{MaxRetries: 5, RetryDelay: 800 * time.Millisecond, MaxRetryDelay: 10 * time.Second,
+	TryTimeout: time.Minute}
+
+// managed sets what all endpoints of managed identities have in common.
 func managed(s *source) {
-	explain := s.explain
+	specific := s.classify
 	s.client, s.scope = metadataClient, managedScope
-	s.explain = func(a answer) verdict {
+	if s.retry.MaxRetries == 0 {
+		s.retry = hostRetry
+	}
+	s.classify = func(a answer.Answer) verdict {
 		switch {
-		case a.status == http.StatusTooManyRequests:
+		case a.Status == http.StatusTooManyRequests:
 			return verdict{reason: ReasonThrottled, advice: "the endpoint is throttling this host"}
-		case a.status == http.StatusRequestTimeout:
+		case a.Status == http.StatusRequestTimeout:
 			return verdict{reason: ReasonNotReady, advice: "the endpoint took too long over the request"}
-		case a.code == "invalid_resource", a.code == "invalid_scope":
+		case a.Code == "invalid_resource", a.Code == "invalid_scope":
 			return verdict{reason: ReasonInvalidScope, advice: "the resource is unknown; correct the scope"}
 		}
-		return explain(a)
+		return specific(a)
 	}
 }
 
-// confirmClientID refuses a token that is another identity's, as the answer itself says. Recorded answers of IMDS and App Service
-// echo the client ID alone; one that has none is taken.
+// confirmClientID rejects an answer that names another identity. Recorded answers of IMDS and App Service contain only
+// the client ID. An answer without one is accepted.
 func confirmClientID(body []byte, id ManagedIDKind) error {
 	if id == nil || id.idKind() != kindClientID {
 		return nil
-	} else if _, others := echoed(body, id, "client_id"); !others {
+	} else if _, others := answer.Echoes(body, id.String(), "client_id"); !others {
 		return nil
 	}
-	return verdict{reason: ReasonMalformedAnswer, advice: fmt.Sprintf("the answer is for another identity than the one with %s %s, so its token was discarded; "+
-		"see what answers at the endpoint", id.idKind(), shownID(id.String()))}
-}
-
-// identityName is a part of an identity's name in a cache. GUIDs and resource IDs have no case.
-func identityName(id ManagedIDKind) string {
-	if id == nil {
-		return "the host's default"
-	}
-	return id.idKind().String() + " " + strings.ToLower(id.String())
-}
-
-// defaultSuffix makes a resource the scope of all its permissions.
-const defaultSuffix = "/.default"
-
-// managedScope returns the scope of a resource that is named with "/.default" or without.
-func managedScope(scopes []string) (string, error) {
-	if len(scopes) != 1 {
-		return "", fmt.Errorf("GetToken needs exactly one scope, not %d", len(scopes))
-	}
-	resource := strings.TrimSuffix(scopes[0], defaultSuffix)
-	if resource == "" {
-		return "", errors.New("the scope is empty; it has the form https://vault.azure.net/.default")
-	}
-	return resource + defaultSuffix, nil
-}
-
-// parseEndpoint checks a URL that an environment variable gives.
-func parseEndpoint(variable, value string) (*url.URL, error) {
-	if value == "" {
-		return nil, fmt.Errorf("%s is not set", variable)
-	}
-	u, err := url.Parse(value)
-	if err == nil {
-		u.Host = strings.TrimSuffix(u.Host, ":") // as net/http takes out an empty port (RFC 3986, section 6.2.3)
-		_, err = url.Parse(u.String())           // which refuses some zones that it has itself unescaped
-	}
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return nil, fmt.Errorf("%s is not an http or https URL", variable)
-	}
-	return u, nil
-}
-
-// withIdentity adds the query of a token request; names are the source's parameters by kind of ID.
-func withIdentity(u url.URL, apiVersion, scope string, id ManagedIDKind, names [3]string) string {
-	q := u.Query()
-	q.Set("api-version", apiVersion)
-	q.Set("resource", strings.TrimSuffix(scope, defaultSuffix))
-	if id != nil {
-		q.Set(names[id.idKind()], id.String())
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// missingIdentity is the advice where the host doesn't have the identity.
-func missingIdentity(id ManagedIDKind) string {
-	if id == nil {
-		return "no managed identity is assigned to this host; assign one, or name a user-assigned one"
-	}
-	return fmt.Sprintf("no identity with %s %s is assigned to this host; assign it, or correct the ID in the options or AZURE_CLIENT_ID",
-		id.idKind(), shownID(id.String()))
+	return verdict{reason: ReasonMalformedAnswer,
+		advice: fmt.Sprintf("the answer is for another identity than the one with %s %s, so its token was discarded; "+
+			"see what answers at the endpoint", id.idKind(), text.ID(id.String()))}
 }

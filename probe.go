@@ -8,22 +8,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/managedid/managedid/internal/answer"
 	"github.com/managedid/managedid/internal/gate"
 )
 
-// ProbeReport is what came of a request to a link's endpoint that asks for no token.
-type ProbeReport struct {
-	// Present tells whether the endpoint answered, and as what it is taken for. IMDS, Service Fabric's endpoint and Entra's tenants
-	// are recognised; any answer is taken for that of another.
+// Probe is the result of a request to a link's endpoint that doesn't ask for a token.
+type Probe struct {
+	// Present reports whether the endpoint answered. An answer of IMDS, Service Fabric's endpoint or a tenant of Entra
+	// must look like its own. For any other endpoint, every answer counts.
 	Present bool `json:"present"`
-	// Answer says it in words.
+	// Answer describes the result in words.
 	Answer string `json:"answer"`
-	// Took is how long that took, in nanoseconds in JSON. Zero: it wasn't asked, as Answer says.
+	// Took is how long the request took, in nanoseconds in JSON. Zero means that none was sent, and Answer says why.
 	Took time.Duration `json:"took"`
 }
 
-// String is one line; "" for nil.
-func (p *ProbeReport) String() string {
+// String returns one line, or "" for nil.
+func (p *Probe) String() string {
 	switch {
 	case p == nil:
 		return ""
@@ -33,16 +34,17 @@ func (p *ProbeReport) String() string {
 	return fmt.Sprintf("%s, after %v", p.Answer, p.Took.Round(time.Millisecond/10))
 }
 
-// probeLimit is for one endpoint.
+// probeLimit is the time limit of a probe of one endpoint.
 const probeLimit = 3 * time.Second
 
-// probe sends the endpoint a request that it gives nobody a token for: without the headers and the query of one that asks for a
-// token, and to Entra one for the tenant's metadata. Like any other, it waits for its turn, and a pause that it is asked for holds for all.
-func (c *credential) probe(ctx context.Context, r *LinkReport) {
-	r.Probe = &ProbeReport{}
+// probe sends a request that gets no token. It has neither the headers nor the query of a token request, and Entra is
+// asked for the metadata of the tenant. Like any request it waits for its turn, and a pause that the answer asks for
+// holds for all requests.
+func (c *credential) probe(ctx context.Context, r *Link) {
+	r.Probe = &Probe{}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	address, _, _ := strings.Cut(cmp.Or(c.source.probe, c.source.url), "?")
+	address, _, _ := strings.Cut(cmp.Or(c.source.probeURL, c.source.url), "?")
 	req, err := http.NewRequestWithContext(limited, http.MethodGet, address, nil)
 	if err != nil {
 		r.Probe.Answer = "can't be asked: " + transportCause(err)
@@ -63,13 +65,13 @@ func (c *credential) probe(ctx context.Context, r *LinkReport) {
 		r.Probe.Answer = "not asked, since a request before it takes too long"
 		return
 	}
-	start := time.Now()
+	sent := time.Now()
 	type outcome struct {
 		resp *http.Response
 		err  error
 	}
 	answered := make(chan outcome, 1)
-	go func() { // since a transport may ignore the context
+	go func() { // because a transport may ignore the context
 		resp, err := c.transport.Do(req)
 		answered <- outcome{resp, err}
 	}()
@@ -78,43 +80,49 @@ func (c *credential) probe(ctx context.Context, r *LinkReport) {
 	case o := <-answered:
 		if o.err != nil {
 			r.Probe.Answer = transportCause(o.err)
-		} else if c.judge(r, readAnswer(o.resp)); r.Probe.Present {
+		} else if c.judge(r, answer.Read(o.resp)); r.Probe.Present {
 			own = o.resp
 		}
 	case <-limited.Done():
 		r.Probe.Answer = "no answer in time"
 	}
-	r.Probe.Took = time.Since(start)
+	r.Probe.Took = time.Since(sent)
 	turn.End(probed(own))
 	r.ThrottledUntil = c.throttledUntil()
 }
 
-// judge says whether an answer to a probe is the endpoint's own, and what else it tells.
-func (c *credential) judge(r *LinkReport, a answer) {
+// judge says in a report whether an answer to a probe is the endpoint's own, and what else it shows.
+func (c *credential) judge(r *Link, a answer.Answer) {
 	p, s := r.Probe, c.source
-	p.Present = a.status/100 != 3 && a.status != http.StatusProxyAuthRequired && (s.isOwn == nil || s.isOwn(a))
+	p.Present = a.Status/100 != 3 && a.Status != http.StatusProxyAuthRequired &&
+		(s.recogniseProbe == nil || s.recogniseProbe(a))
 	switch {
 	case !p.Present:
 		p.Answer = "something else is there"
-	case s.isOwn != nil:
+	case s.recogniseProbe != nil:
 		p.Answer = "there, and it is " + s.name
 	default:
 		p.Answer = "there"
 	}
-	p.Answer += " (a probe gets " + statusLine(a.status) + ")"
-	if p.Present && s.probe != "" && a.status/100 != 2 && r.Problem == "" {
-		if v := s.explain(a); v.reason != "" && v.reason.final() {
+	p.Answer += " (a probe gets " + answer.StatusLine(a.Status) + ")"
+	if p.Present && s.probeURL != "" && a.Status/100 != 2 && r.Problem == "" {
+		if v := s.classify(a); v.reason != "" && v.reason.final() {
 			r.Problem, r.Reason = fmt.Sprintf("%s (%s)", v.advice, a), v.reason
 		}
 	}
 }
 
-// probed says what the endpoint's own answer to a probe tells about it; nil: there was none, which may be the probe's fault.
+// probed returns the outcome of a probe for the gate. own is the endpoint's own answer. Nil means that there was none,
+// for which the probe itself may be the cause.
 func probed(own *http.Response) gate.Outcome {
-	if own == nil || own.StatusCode >= 500 && pauseOf(own) == 0 {
+	if own == nil {
 		return gate.Outcome{}
-	} else if pause := pauseOf(own); pause > 0 {
-		return gate.Outcome{Kind: gate.Throttled, Pause: named(pause), Failure: statusLine(own.StatusCode)}
+	}
+	switch pause, asked := answer.Pause(own); {
+	case asked:
+		return gate.Outcome{Kind: gate.Throttled, Pause: pause, Failure: answer.StatusLine(own.StatusCode)}
+	case own.StatusCode >= 500:
+		return gate.Outcome{}
 	}
 	return gate.Outcome{Kind: gate.Good}
 }

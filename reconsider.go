@@ -10,22 +10,23 @@ import (
 	"github.com/managedid/managedid/internal/tokens"
 )
 
-// reconsider asks the links before a winner again, of which one had said nothing. Its caller waits a little for that,
-// and goes on with the winner where it takes longer.
+// reconsider asks the links before the winner again, after one of them gave no answer. Its caller waits a short time
+// for the result, and goes on with the winner if it takes longer.
 func (c *ChainedTokenCredential) reconsider(ctx context.Context, w *winner, opts policy.TokenRequestOptions) {
-	opts.Scopes = slices.Clone(opts.Scopes) // the caller may leave first
+	opts.Scopes = slices.Clone(opts.Scopes) // the caller may return before the goroutine, and change its slice
 	c.record("the links before the chosen credential are asked again, since one of them had said nothing", w.link)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		next := &winner{link: w.link, until: time.Now().Add(tokens.DefaultRefreshBefore)} // unless a link ends the goroutine
+		// next stays this one if a link ends the goroutine.
+		next := &winner{link: w.link, until: time.Now().Add(tokens.DefaultRefreshBefore)}
 		defer func() { c.winner.CompareAndSwap(w, next) }()
 		next = c.reconsidered(w, opts)
 	}()
 	wait(ctx, done, nil, time.Now().Add(tokens.UrgentWait))
 }
 
-// reconsidered is the winner that follows w.
+// reconsidered returns the winner that replaces w.
 func (c *ChainedTokenCredential) reconsidered(w *winner, opts policy.TokenRequestOptions) *winner {
 	ctx, cancel := context.WithTimeout(context.Background(), tokens.FlightLimit)
 	defer cancel()

@@ -64,10 +64,10 @@ func TestRetry_howOftenAndHowLongAfter(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				f, c := withRetry(t, row.script, row.options)
 				r := get(ctx0, c, vault)
-				asCredentialError(t, r.err)
-				require.Len(t, f.requests(), row.tries)
-				require.GreaterOrEqual(t, r.took, row.least)
-				require.LessOrEqual(t, r.took, row.most)
+				asCredentialError(t, r.Err)
+				require.Len(t, f.Requests(), row.tries)
+				require.GreaterOrEqual(t, r.Took, row.least)
+				require.LessOrEqual(t, r.Took, row.most)
 			})
 		})
 	}
@@ -90,8 +90,8 @@ func TestRetry_aCallersContextHasNoSay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, c := withRetry(t, answered(500), policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Millisecond})
 		ctx := policy.WithRetryOptions(ctx0, policy.RetryOptions{MaxRetries: 9, RetryDelay: time.Millisecond})
-		asCredentialError(t, get(ctx, c, vault).err)
-		require.Len(t, f.requests(), 2)
+		asCredentialError(t, get(ctx, c, vault).Err)
+		require.Len(t, f.Requests(), 2)
 	})
 }
 
@@ -120,20 +120,20 @@ func TestRetry_policiesRunOnceARequestAndOnceATry(t *testing.T) {
 				counting := func(n *atomic.Int32) policy.Policy {
 					return policyFunc(func(r *policy.Request) (*http.Response, error) { n.Add(1); return r.Next() })
 				}
-				f := &fakeEntra{script: row.script}
+				f := &fakeEntra{Script: row.script}
 				c := newSecret(t, f, someTenant, someClient, someSecret, ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{
 					PerCallPolicies: []policy.Policy{counting(&perCall)}, PerRetryPolicies: []policy.Policy{counting(&perTry)}}})
-				require.NoError(t, get(ctx0, c, vault).err)
+				require.NoError(t, get(ctx0, c, vault).Err)
 				synctest.Wait()
 				require.Equal(t, []int32{row.perCall, row.perTry}, []int32{perCall.Load(), perTry.Load()})
-				require.Equal(t, int(row.perTry), f.count())
-				for _, form := range f.forms {
-					require.Equal(t, f.forms[0], form, "the body is sent whole")
+				require.Equal(t, int(row.perTry), f.Count())
+				for _, form := range f.Forms {
+					require.Equal(t, f.Forms[0], form, "the body is sent whole")
 					require.Equal(t, someSecret, form.Get("client_secret"))
 				}
-				for _, r := range f.sent {
-					require.Equal(t, f.sent[0].ContentLength, r.ContentLength)
-					require.Equal(t, f.sent[0].Header.Get("Content-Type"), r.Header.Get("Content-Type"))
+				for _, r := range f.Sent {
+					require.Equal(t, f.Sent[0].ContentLength, r.ContentLength)
+					require.Equal(t, f.Sent[0].Header.Get("Content-Type"), r.Header.Get("Content-Type"))
 				}
 			})
 		})
@@ -160,7 +160,7 @@ func TestRetry_aPolicyMayReplaceTheBody(t *testing.T) {
 		} {
 			t.Run("per "+per+", "+name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
-					f := &fakeEntra{script: func(n int, r *http.Request) (*http.Response, error) {
+					f := &fakeEntra{Script: func(n int, r *http.Request) (*http.Response, error) {
 						if n == 0 {
 							return first(r)
 						}
@@ -172,9 +172,9 @@ func TestRetry_aPolicyMayReplaceTheBody(t *testing.T) {
 					} else {
 						o.PerRetryPolicies = adds
 					}
-					require.NoError(t, get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, o), vault).err)
-					require.Equal(t, 2, f.count())
-					for _, form := range f.forms {
+					require.NoError(t, get(ctx0, newSecret(t, f, someTenant, someClient, someSecret, o), vault).Err)
+					require.Equal(t, 2, f.Count())
+					for _, form := range f.Forms {
 						require.Equal(t, []string{"1"}, form["more"], "once, in each")
 						require.Equal(t, someSecret, form.Get("client_secret"))
 					}
@@ -213,8 +213,8 @@ func TestRetry_aPolicyMayReplaceTheContext(t *testing.T) {
 						}
 						return nil, nil
 					})
-					require.NoError(t, get(ctx0, c, vault).err)
-					require.Len(t, f.requests(), 3)
+					require.NoError(t, get(ctx0, c, vault).Err)
+					require.Len(t, f.Requests(), 3)
 				})
 			})
 			t.Run("the flight's three minutes bound all", func(t *testing.T) {
@@ -222,11 +222,11 @@ func TestRetry_aPolicyMayReplaceTheContext(t *testing.T) {
 					f, c := with(func(_ int, r *http.Request) (*http.Response, error) {
 						return imdsStatus(r, 429, "Retry-After", "10"), nil
 					})
-					asCredentialError(t, get(ctx0, c, vault).err)
+					asCredentialError(t, get(ctx0, c, vault).Err)
 					time.Sleep(10 * time.Second)
-					sent := len(f.requests())
+					sent := len(f.Requests())
 					time.Sleep(time.Hour)
-					require.Len(t, f.requests(), sent, "nothing is sent for nobody")
+					require.Len(t, f.Requests(), sent, "nothing is sent for nobody")
 				})
 			})
 		})
@@ -246,10 +246,10 @@ func TestRetry_aPolicyMayAnswerItself(t *testing.T) {
 			f, c := newFakeIMDSWith(t, nil, o)
 			for _, r := range getAll(ctx0, c, scopes(3)...) {
 				if per == "try" {
-					require.NoError(t, r.err)
+					require.NoError(t, r.Err)
 				} // per call, nothing shows that anything is there
 			}
-			require.Empty(t, f.requests())
+			require.Empty(t, f.Requests())
 			require.Zero(t, c.gate.Status().Users)
 		}
 	})
@@ -268,8 +268,8 @@ func TestRetry_theTrysLimitLooksAtNothingThatAPolicyStillChanges(t *testing.T) {
 		_, c := newFakeIMDSWith(t, nil, ManagedIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{PerRetryPolicies: []policy.Policy{slow},
 			Retry: policy.RetryOptions{MaxRetries: -1, TryTimeout: time.Second}}})
 		r := get(ctx0, c, vault)
-		asCredentialError(t, r.err)
-		require.Equal(t, time.Second, r.took)
+		asCredentialError(t, r.Err)
+		require.Equal(t, time.Second, r.Took)
 	})
 }
 
@@ -285,15 +285,15 @@ func TestRetry_aPauseUsesUpNoTry(t *testing.T) {
 			for name, get := range map[string]func(t *testing.T) result{
 				"IMDS": func(t *testing.T) result { _, c := newFakeIMDS(t, pauses); return get(ctx0, c, vault) },
 				"Entra": func(t *testing.T) result {
-					return get(ctx0, newSecret(t, &fakeEntra{script: pauses}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
+					return get(ctx0, newSecret(t, &fakeEntra{Script: pauses}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
 				},
 			} {
 				t.Run(name, func(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						r := get(t)
-						require.NoError(t, r.err)
-						require.LessOrEqual(t, r.took, time.Duration(1.35*float64(k)*float64(time.Second))+time.Second/2)
-						require.GreaterOrEqual(t, r.took, time.Duration(k)*time.Second)
+						require.NoError(t, r.Err)
+						require.LessOrEqual(t, r.Took, time.Duration(1.35*float64(k)*float64(time.Second))+time.Second/2)
+						require.GreaterOrEqual(t, r.Took, time.Duration(k)*time.Second)
 					})
 				})
 			}
@@ -304,7 +304,7 @@ func TestRetry_aPauseUsesUpNoTry(t *testing.T) {
 func TestRetry_whoGivesUpSaysHowOftenAndHowLongItTried(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, c := withRetry(t, answered(500), policy.RetryOptions{MaxRetries: 2, RetryDelay: 10 * time.Second, MaxRetryDelay: 10 * time.Second})
-		require.Regexp(t, `, 3 tries in (1[6-9]|20)s\)`, get(ctx0, c, vault).err.Error())
+		require.Regexp(t, `, 3 tries in (1[6-9]|20)s\)`, get(ctx0, c, vault).Err.Error())
 	})
 }
 
@@ -313,12 +313,12 @@ func TestRetry_theFlightsLimitHolds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, c := withRetry(t, answered(500), policy.RetryOptions{MaxRetries: 1 << 20, RetryDelay: 20 * time.Second, MaxRetryDelay: 20 * time.Second})
 		r := get(ctx0, c, vault)
-		require.Equal(t, ReasonNotReady, asCredentialError(t, r.err))
-		require.Equal(t, tokens.FlightLimit, r.took)
+		require.Equal(t, ReasonNotReady, asCredentialError(t, r.Err))
+		require.Equal(t, tokens.FlightLimit, r.Took)
 		time.Sleep(time.Second)
-		sent := len(f.requests())
+		sent := len(f.Requests())
 		time.Sleep(time.Hour)
-		require.Len(t, f.requests(), sent)
+		require.Len(t, f.Requests(), sent)
 	})
 }
 
@@ -336,21 +336,21 @@ func TestRetry_aCallerWhoComesWakesAFlightThatRests(t *testing.T) {
 		var first sync.WaitGroup
 		first.Go(func() {
 			r := get(ctx0, c, vault)
-			require.NoError(t, r.err)
-			require.LessOrEqual(t, r.took, 30*time.Second)
+			require.NoError(t, r.Err)
+			require.LessOrEqual(t, r.Took, 30*time.Second)
 		})
 		time.Sleep(10 * time.Second)
-		require.Len(t, f.requests(), 1)
+		require.Len(t, f.Requests(), 1)
 		ctx, cancel := context.WithTimeout(ctx0, 5*time.Second)
-		require.Error(t, get(ctx, c, vault).err)
+		require.Error(t, get(ctx, c, vault).Err)
 		cancel()
-		require.Len(t, f.requests(), 2, "a try for who came")
+		require.Len(t, f.Requests(), 2, "a try for who came")
 		up = true
 		time.Sleep(time.Second)
 		r := get(ctx0, c, vault)
-		require.NoError(t, r.err)
-		require.LessOrEqual(t, r.took, 2*time.Second)
+		require.NoError(t, r.Err)
+		require.LessOrEqual(t, r.Took, 2*time.Second)
 		first.Wait()
-		require.Len(t, f.requests(), 3)
+		require.Len(t, f.Requests(), 3)
 	})
 }

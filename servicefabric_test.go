@@ -16,18 +16,11 @@ import (
 )
 
 const (
-	someThumbprint = "0123456789abcdef0123456789ABCDEF01234567"
-	badThumbprint  = "IDENTITY_SERVER_THUMBPRINT is not the SHA-1 of a certificate, which is 40 hexadecimal digits, with or without colons and blanks"
-	notHTTPS       = "IDENTITY_ENDPOINT is not an https URL, without which anybody could read the secret; correct it, " +
+	badThumbprint = "IDENTITY_SERVER_THUMBPRINT is not the SHA-1 of a certificate, which is 40 hexadecimal digits, with or without colons and blanks"
+	notHTTPS      = "IDENTITY_ENDPOINT is not an https URL, without which anybody could read the secret; correct it, " +
 		"or if this is not Service Fabric, unset IDENTITY_SERVER_THUMBPRINT"
 	clusterKnows = ", nor any other ID, since the cluster knows the application's identity; leave the ID out of the options, and AZURE_CLIENT_ID unset"
 )
-
-// serviceFabricEnvironment is that of a node, with nothing else in it.
-func serviceFabricEnvironment(tb testing.TB) {
-	blankEnvironment(tb)
-	setenv(tb, "IDENTITY_ENDPOINT=https://localhost:2377/metadata/identity/oauth2/token", "IDENTITY_HEADER="+someHeader, "IDENTITY_SERVER_THUMBPRINT="+someThumbprint)
-}
 
 func TestServiceFabric_refusesAtOnceWhatCannotWork(t *testing.T) {
 	for _, row := range []struct {
@@ -82,7 +75,7 @@ func TestServiceFabric_readsItsVariablesForEachRequestTogether(t *testing.T) {
 		{"IDENTITY_ENDPOINT=https://localhost:2377 IDENTITY_HEADER=", "IDENTITY_HEADER is not set"},
 	} {
 		setenv(t, strings.Fields(row.variables)...)
-		err := get(t.Context(), c, "https://resource.example/"+row.want).err
+		err := get(t.Context(), c, "https://resource.example/"+row.want).Err
 		if row.want == "" {
 			require.NoError(t, err)
 			continue
@@ -140,7 +133,7 @@ func TestServiceFabric_triesAgainWhatMayPass(t *testing.T) {
 			em := managedidtest.New(nil)
 			em.Setenv(t, managedidtest.ServiceFabric)
 			em.Inject(managedidtest.Fault{Endpoint: managedidtest.ServiceFabric, Status: status})
-			require.Error(t, get(ctx0, credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: inPolicy(em)}), vault).err)
+			require.Error(t, get(ctx0, credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: inPolicy(em)}), vault).Err)
 			require.Len(t, em.Requests(), want, status)
 		})
 	}
@@ -151,8 +144,8 @@ func TestServiceFabric_takesTheExpiryAsNumberAndAsText(t *testing.T) {
 	expires := time.Now().Add(time.Hour)
 	for _, form := range []string{`{"token_type":"Bearer","access_token":"a","expires_on":%d,"resource":"r"}`, `{"access_token":"a","expires_on":"%d"}`} {
 		r := get(ctx0, credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: inPolicy(tokenAnswer(fmt.Sprintf(form, expires.Unix())).Transport)}), vault)
-		require.NoError(t, r.err)
-		require.Equal(t, expires.Unix(), r.token.ExpiresOn.Unix())
+		require.NoError(t, r.Err)
+		require.Equal(t, expires.Unix(), r.Token.ExpiresOn.Unix())
 	}
 }
 
@@ -219,8 +212,8 @@ func TestVector23_hashOfARevokedToken(t *testing.T) {
 		return respond(r, 200, fmt.Sprintf(`{"access_token":"test_token","expires_on":%d}`, time.Now().Add(time.Hour).Unix())), nil
 	}))
 	c := credentialWith(t, &ManagedIdentityCredentialOptions{ClientOptions: o})
-	require.NoError(t, get(ctx0, c, vault).err)
-	require.NoError(t, getWithClaims(c, claimsA).err)
+	require.NoError(t, get(ctx0, c, vault).Err)
+	require.NoError(t, getWithClaims(c, claimsA).Err)
 	require.Len(t, queries, 2)
 	require.False(t, queries[0].Has("token_sha256_to_refresh"))
 	require.Equal(t, []string{"cc0af97287543b65da2c7e1476426021826cab166f1e063ed012b855ff819656"}, queries[1]["token_sha256_to_refresh"])

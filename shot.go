@@ -12,16 +12,18 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
+	"github.com/managedid/managedid/internal/answer"
 	"github.com/managedid/managedid/internal/gate"
 )
 
 // shot is one request on the wire. Its goroutine ends when the transport returns, however late.
 type shot struct {
-	turn      *gate.Turn
-	secrets   []string // of the request, once it is over: until then, policies and transport may change it
+	turn *gate.Turn
+	// secrets are those of the request. They are set at its end, because policies and the transport may change it.
+	secrets   []string
 	began     time.Time
 	connected atomic.Bool
-	begun     atomic.Pointer[answer] // what has come of the answer
+	begun     atomic.Pointer[answer.Answer] // the head of the answer, once it has arrived
 	limit     context.Context
 	cancel    context.CancelFunc
 	resp      *http.Response
@@ -42,7 +44,7 @@ func evictedOf(s *shot) <-chan struct{} {
 	return s.turn.Evicted
 }
 
-// shoot sends the pipeline's own request, or a copy of it where that is nil.
+// shoot sends the pipeline's own request, or a copy of the original request if own is nil.
 func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 	s := &shot{turn: turn, began: time.Now()}
 	if t.options.TryTimeout > 0 {
@@ -51,13 +53,14 @@ func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 		s.limit, s.cancel = context.WithCancel(t.ctx)
 	}
 	var crashed error
-	ctx := httptrace.WithClientTrace(context.WithValue(withCrashed(unshared{s.limit}, &crashed), begunKey{}, &s.begun), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
-		s.connected.Store(true)
-		turn.Connected()
-	}})
+	ctx := httptrace.WithClientTrace(context.WithValue(withCrashed(unshared{s.limit}, &crashed), begunKey{}, &s.begun),
+		&httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+			s.connected.Store(true)
+			turn.Connected()
+		}})
 	d := t.dispatch
 	if d.running.Load() > 0 && d.original != nil {
-		own = nil // whose clones share azcore's values, which are not safe for concurrent use
+		own = nil // clones share azcore's values, which are not safe for concurrent use
 	}
 	var send *policy.Request
 	var err error
@@ -74,11 +77,11 @@ func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 	if own != nil {
 		d.running.Add(1)
 	}
-	d.request.tries.Add(1)
-	d.request.tried.Store(sinceStart(s.began))
+	d.progress.sent.Add(1)
+	d.progress.lastSent.Store(sinceStart(s.began))
 	go func() {
-		defer d.request.mine()()
-		s.err = crash{"the transport or a policy"} // unless it returns
+		defer d.progress.guests.enter()()
+		s.err = crash{"the transport or a policy"} // the error if the guest doesn't return
 		defer func() {
 			if crashed != nil {
 				s.resp, s.err = nil, crashed
@@ -102,15 +105,16 @@ func (t *try) shoot(turn *gate.Turn, own *policy.Request) (*shot, error) {
 			if err != nil {
 				return nil, err
 			}
-			return download(resp, send.Raw()) // which a policy of the user's may have brought unread
+			return download(resp, send.Raw()) // a policy of the user may return an answer whose body is not read
 		})
 		s.secrets = secrets(send.Raw())
 	}()
 	return s, nil
 }
 
-// unshared hides what azcore's spans share with those within them, "must not access it concurrently", and two shots do:
-// the URL that a span's status is not to quote. Without it, each shot's span has its own.
+// unshared hides a value that azcore's spans share with the spans within them: the URL that the status of a span must
+// not quote. azcore says of it "must not access it concurrently", but two shots would. Without it, the span of each
+// shot has a value of its own.
 type unshared struct{ context.Context }
 
 func (c unshared) Value(key any) any {
@@ -122,8 +126,8 @@ func (c unshared) Value(key any) any {
 
 const azcoreSanitizer = "github.com/Azure/azure-sdk-for-go/sdk/azcore/internal/sanitizer"
 
-// sender is the request of one shot, with a body of its own: a transport that ignores its context may read the last
-// one's still.
+// sender returns the request of one shot, with its own body. A transport that ignores its context may still read the
+// body of an earlier shot.
 func (t *try) sender(ctx context.Context, own *policy.Request) (*policy.Request, error) {
 	req := own.Clone(ctx)
 	if t.dispatch.body == nil {

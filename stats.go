@@ -9,28 +9,27 @@ import (
 	"github.com/managedid/managedid/internal/tokens"
 )
 
-// Stats is what a [TokenCache] holds and what it took to get it, for metrics. Zero times mean that there is no such time.
-type Stats struct {
-	// Tokens is how many valid tokens are held.
+// CacheStats are the numbers of a [TokenCache], for metrics. A zero time means that there is no such time.
+type CacheStats struct {
+	// Tokens is the number of valid tokens.
 	Tokens int `json:"tokens"`
-	// Acquisitions is how many tokens were received. Failures is how many requests for a token failed after all their tries, by
-	// reason; "" stands for a refusal of no known reason. A request for which nobody waited any more is neither.
+	// Acquisitions is the number of tokens received. Failures is the number of token requests that failed with retries
+	// exhausted, by reason; "" means a refusal for an unknown reason. A request that every caller has left counts in
+	// neither.
 	Acquisitions uint64            `json:"acquisitions"`
 	Failures     map[Reason]uint64 `json:"failures,omitempty"`
-	// ThrottledUntil is when the last of the endpoints may be asked again that asked for a pause.
+	// ThrottledUntil is the latest end of the pauses that endpoints asked for.
 	ThrottledUntil time.Time `json:"throttledUntil,omitzero"`
-	// NextRefresh is the earliest time from which a call refreshes a token. It may lie in the past, where there was no call since.
+	// NextRefresh is the earliest time at which a call refreshes a token. It may be in the past, if there was no call
+	// since.
 	NextRefresh time.Time `json:"nextRefresh,omitzero"`
-	// EarliestExpiry is when the first of the tokens expires.
+	// EarliestExpiry is the earliest expiry of a token.
 	EarliestExpiry time.Time `json:"earliestExpiry,omitzero"`
 }
 
-// Stats looks at all tokens, so it is for some calls a minute. Those of a nil cache are those of the process's, which
-// credentials use that are given none.
-func (c *TokenCache) Stats() Stats {
-	if c == nil {
-		c = &processCache
-	}
+// Stats returns the numbers of the cache. It looks at every token, so call it only a few times a minute. [ProcessCache]
+// returns the cache of the process.
+func (c *TokenCache) Stats() CacheStats {
 	now := time.Now()
 	s := c.counts.copy()
 	var sets []*tokens.Set
@@ -61,7 +60,7 @@ func (c *TokenCache) Stats() Stats {
 	return s
 }
 
-// first returns the earlier of two times, of which the first may be none.
+// first returns the earlier of two times. A zero a means no time.
 func first(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b
@@ -69,7 +68,7 @@ func first(a, b time.Time) time.Time {
 	return a
 }
 
-// later returns the later of two times in UTC, of which either may be none.
+// later returns the later of two times in UTC. Zero means no time.
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b.Round(0).UTC()
@@ -77,7 +76,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// counts are what has come of a cache's requests for tokens.
+// counts has the numbers of a cache's token requests.
 type counts struct {
 	mu       sync.Mutex
 	acquired uint64            // guarded by mu
@@ -97,8 +96,8 @@ func (c *counts) add(err error) {
 	c.failed[ReasonOf(err)]++
 }
 
-func (c *counts) copy() Stats {
+func (c *counts) copy() CacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Stats{Acquisitions: c.acquired, Failures: maps.Clone(c.failed)}
+	return CacheStats{Acquisitions: c.acquired, Failures: maps.Clone(c.failed)}
 }

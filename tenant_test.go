@@ -49,8 +49,8 @@ func TestAuthority_precedence(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.NoError(t, get(ctx0, c, vault).err)
-			require.Equal(t, row.want, f.sent[0].URL.String())
+			require.NoError(t, get(ctx0, c, vault).Err)
+			require.Equal(t, row.want, f.Sent[0].URL.String())
 		})
 	}
 }
@@ -87,8 +87,8 @@ func TestAuthority_ofARegion(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.NoError(t, get(ctx0, c, vault).err)
-			require.Equal(t, row.want, f.sent[0].URL.Host)
+			require.NoError(t, get(ctx0, c, vault).Err)
+			require.Equal(t, row.want, f.Sent[0].URL.Host)
 		})
 	}
 }
@@ -139,12 +139,12 @@ func TestTenant_ofARequest(t *testing.T) {
 					if row.err != "" {
 						requireError(t, err, who+row.err)
 						require.Equal(t, ReasonConfiguration, asCredentialError(t, err))
-						require.Zero(t, f.count())
+						require.Zero(t, f.Count())
 						continue
 					}
 					require.NoError(t, err)
-					require.Equal(t, 1, f.count(), "the second is a hit")
-					require.Equal(t, "/"+row.want+"/token", f.sent[0].URL.Path)
+					require.Equal(t, 1, f.Count(), "the second is a hit")
+					require.Equal(t, "/"+row.want+"/token", f.Sent[0].URL.Path)
 				}
 			})
 		}

@@ -13,30 +13,26 @@ import (
 	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/managedid/managedid/internal/answer"
+	"github.com/managedid/managedid/internal/files"
+	"github.com/managedid/managedid/internal/text"
 )
 
-// The variables that the webhook of Azure workload identity sets in a pod with an identity binding.
-const (
-	tokenProxyVariable = "AZURE_KUBERNETES_TOKEN_PROXY"
-	tokenProxySNI      = "AZURE_KUBERNETES_SNI_NAME"
-	tokenProxyCAFile   = "AZURE_KUBERNETES_CA_FILE"
-	tokenProxyCAData   = "AZURE_KUBERNETES_CA_DATA"
-)
-
-// tokenProxy sends what is for Entra to the cluster's token proxy, as a transport: "Identity bindings" of AKS, and azidentity's
-// internal/customtokenproxy.
+// tokenProxy is a transport that sends requests for Entra to the token proxy of the cluster ("Identity bindings" of
+// AKS, and azidentity's internal/customtokenproxy).
 type tokenProxy struct {
-	identity   string // names it in a cache
+	key        string // its name in a cache
 	url        *url.URL
-	serverName string // "": the URL's
-	caFile     string // read for each request; "": what is trusted stays
+	serverName string // "": that of the URL
+	caFile     string // read for each request; "": the trusted certificates never change
 
 	mu     sync.Mutex
-	trust  []byte       // what the client trusts, in PEM; nil: the system's roots; guarded by mu
+	trust  []byte       // the certificates that client trusts, in PEM; nil: the system's roots; guarded by mu
 	client *http.Client // guarded by mu
 }
 
-// newTokenProxy reads the variables; nil means that there is no proxy.
+// newTokenProxy returns the proxy that the environment variables describe, or nil if there is none.
 func newTokenProxy() (*tokenProxy, error) {
 	p := &tokenProxy{serverName: os.Getenv(tokenProxySNI), caFile: os.Getenv(tokenProxyCAFile)}
 	address, data := os.Getenv(tokenProxyVariable), os.Getenv(tokenProxyCAData)
@@ -44,7 +40,8 @@ func newTokenProxy() (*tokenProxy, error) {
 	case address == "" && cmp.Or(p.serverName, p.caFile, data) == "":
 		return nil, nil
 	case address == "":
-		return nil, errors.New(tokenProxyVariable + " is not set, but another variable of the token proxy is; set it too, or leave out EnableAzureProxy")
+		return nil, errors.New(tokenProxyVariable +
+			" is not set, but another variable of the token proxy is; set it too, or leave out EnableAzureProxy")
 	case p.caFile != "" && data != "":
 		return nil, fmt.Errorf("%s and %s are both set; unset one of them", tokenProxyCAFile, tokenProxyCAData)
 	}
@@ -52,11 +49,11 @@ func newTokenProxy() (*tokenProxy, error) {
 	if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.ForceQuery {
 		return nil, errors.New(tokenProxyVariable + " is not an https URL without user, query and fragment")
 	}
-	u.Path = cmp.Or(u.Path, "/") // JoinPath would make a relative one
+	u.Path = cmp.Or(u.Path, "/") // without this, JoinPath returns a relative path
 	p.url = u
 	switch {
 	case p.caFile != "":
-		p.caFile = absolute(p.caFile)
+		p.caFile = files.Absolute(p.caFile)
 		_, err = p.current()
 	case data != "":
 		if err = p.rely([]byte(data)); err != nil {
@@ -65,15 +62,15 @@ func newTokenProxy() (*tokenProxy, error) {
 	default:
 		p.client = p.trusting(nil)
 	}
-	p.identity = fmt.Sprintf("%s %q %q %s", u, p.serverName, p.caFile, keyedHash(data))
+	p.key = fmt.Sprintf("%s %q %q %s", u, p.serverName, p.caFile, keyedHash(data))
 	return p, err
 }
 
-// transport replaces the user's.
+// transport returns the proxy in place of the user's transport.
 func (p *tokenProxy) transport(policy.Transporter) (policy.Transporter, error) { return p, nil }
 
-// Do sends the request to the proxy, and once more where the certificates that it is trusted by were replaced during the
-// handshake, before which nothing is sent.
+// Do sends the request to the proxy. If the proxy's certificate is not trusted and the trusted certificates were
+// replaced meanwhile, it tries once more. A failed handshake sends nothing, so this is safe.
 func (p *tokenProxy) Do(req *http.Request) (*http.Response, error) {
 	client, err := p.current()
 	if err != nil {
@@ -90,13 +87,14 @@ func (p *tokenProxy) Do(req *http.Request) (*http.Response, error) {
 		resp, err = next.Do(p.directed(req))
 	}
 	if isUntrusted(err) {
-		err = transportError{err: err, cause: transportCause(err) + "; see that " + tokenProxyCAFile + " or " + tokenProxyCAData +
-			" has the proxy's authority, and " + tokenProxySNI + " its name"}
+		err = transportError{err: err,
+			cause: transportCause(err) + "; see that " + tokenProxyCAFile + " or " + tokenProxyCAData +
+				" has the proxy's authority, and " + tokenProxySNI + " its name"}
 	}
 	return resp, err
 }
 
-// directed returns the request to the proxy. All but the URL's beginning stays, the Host header too.
+// directed returns a copy of the request that goes to the proxy. Path, query and Host header stay those of Entra.
 func (p *tokenProxy) directed(req *http.Request) *http.Request {
 	r := req.Clone(req.Context())
 	r.URL, r.Host = p.url.JoinPath(req.URL.EscapedPath()), cmp.Or(req.Host, req.URL.Host)
@@ -104,14 +102,14 @@ func (p *tokenProxy) directed(req *http.Request) *http.Request {
 	return r
 }
 
-// current returns the client for a request. A file that is empty is in the middle of its replacement.
+// current returns the client for a request. An empty file is being replaced, so the last client stays in use.
 func (p *tokenProxy) current() (*http.Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.caFile == "" {
 		return p.client, nil
 	}
-	content, err := readRegular(p.caFile, maxBody)
+	content, err := files.Read(p.caFile, answer.MaxBody)
 	if p.client != nil && err == nil && (len(bytes.TrimSpace(content)) == 0 || bytes.Equal(content, p.trust)) {
 		return p.client, nil
 	}
@@ -119,16 +117,18 @@ func (p *tokenProxy) current() (*http.Client, error) {
 		err = p.rely(content)
 	}
 	if err != nil {
-		return nil, transportError{err: err, cause: oneLine(fmt.Sprintf("the file %s, from %s, can't be used: %v", shownPath(p.caFile), tokenProxyCAFile, err))}
+		return nil, transportError{err: err,
+			cause: text.Line(fmt.Sprintf("the file %s, from %s, can't be used: %v", text.Path(p.caFile),
+				tokenProxyCAFile, err))}
 	}
 	return p.client, nil
 }
 
-// rely makes a client that trusts only what these certificates have signed. The caller holds mu, or is the only one.
+// rely makes a client that trusts only these certificates. The caller holds mu, or is the only user of p.
 func (p *tokenProxy) rely(content []byte) error {
 	roots := x509.NewCertPool()
 	if len(bytes.TrimSpace(content)) == 0 {
-		return errEmpty
+		return files.ErrEmpty
 	} else if !roots.AppendCertsFromPEM(content) {
 		return errors.New("it has no certificate in PEM")
 	}
@@ -136,7 +136,8 @@ func (p *tokenProxy) rely(content []byte) error {
 	return nil
 }
 
-// trusting makes a client that keeps no idle connections, so that none outlives what it trusts. Nil means the system's roots.
+// trusting returns a client that trusts the roots. Nil means the system's roots. It keeps no idle connections, because
+// they would outlast a change of the trusted certificates.
 func (p *tokenProxy) trusting(roots *x509.CertPool) *http.Client {
 	c := newHTTPClient(http.ProxyFromEnvironment)
 	c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots, ServerName: p.serverName}

@@ -2,59 +2,16 @@ package managedid
 
 import (
 	"encoding/pem"
-	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/require"
 
-	"github.com/managedid/managedid/managedidtest"
+	"github.com/managedid/managedid/internal/testkit"
 )
-
-// newBound makes a cluster's proxy, and a credential for a pod with an identity binding that is tried once.
-func newBound(t *testing.T, o WorkloadIdentityCredentialOptions) (*managedidtest.Server, *managedidtest.TokenProxy, *WorkloadIdentityCredential) {
-	t.Helper()
-	checkGoroutines(t)
-	s := managedidtest.NewServer(nil)
-	t.Cleanup(s.Close)
-	p, err := s.NewTokenProxy(t.TempDir())
-	require.NoError(t, err)
-	s.Setenv(t, managedidtest.IdentityBinding)
-	t.Setenv("AZURE_AUTHORITY_HOST", "")
-	o.EnableAzureProxy, o.Retry = true, noRetries.Retry
-	c, err := NewWorkloadIdentityCredential(&o)
-	require.NoError(t, err)
-	return s, p, c
-}
-
-func TestVector20_theCAFileIsEmptiedThenNew(t *testing.T) {
-	s, p, c := newBound(t, WorkloadIdentityCredentialOptions{})
-	old, err := os.ReadFile(p.CAFile)
-	require.NoError(t, err)
-	require.NoError(t, get(ctx0, c, "api://first/.default").err)
-	writeFile(t, p.CAFile, "\n")
-	require.NoError(t, get(ctx0, c, "api://emptied/.default").err, "what was trusted is")
-	require.NoError(t, p.Rotate())
-	require.NoError(t, get(ctx0, c, "api://new/.default").err)
-	writeFile(t, p.CAFile, string(old))
-	err = get(ctx0, c, "api://old/.default").err
-	require.Equal(t, ReasonNotReady, asCredentialError(t, err), "only what the file has is trusted")
-	require.NoError(t, p.Rotate())
-	require.NoError(t, get(ctx0, c, "api://recovered/.default").err)
-
-	require.Len(t, s.Requests(), 4)
-	for _, r := range s.Requests() {
-		require.Equal(t, "login.microsoftonline.com", r.Host)
-		require.Equal(t, "/"+s.TenantID()+"/oauth2/v2.0/token", r.Path)
-	}
-}
 
 func TestVector21_pathsAreJoinedAndTheQueryStays(t *testing.T) {
 	var seen *http.Request
@@ -102,7 +59,7 @@ func TestTokenProxy_configuration(t *testing.T) {
 		writeFile(t, filepath.Join(dir, name), content)
 		return filepath.Join(dir, name)
 	}
-	assertion, ca := file("assertion", "a.b.c"), string(fixture(t, "ca.pem"))
+	assertion, ca := file("assertion", "a.b.c"), string(testkit.Fixture(t, "ca.pem"))
 	setenv(t, "AZURE_TENANT_ID="+someTenant, "AZURE_CLIENT_ID="+someClient, "AZURE_FEDERATED_TOKEN_FILE="+assertion)
 	const proxy, notURL = tokenProxyVariable + "=https://kubernetes.default.svc", tokenProxyVariable + " is not an https URL without user, query and fragment"
 	for _, row := range []struct {
@@ -145,80 +102,38 @@ func TestTokenProxy_configuration(t *testing.T) {
 	}
 }
 
-func TestTokenProxy_withoutOneTheWayIsStraight(t *testing.T) {
-	f := &fakeEntra{}
+func TestTokenProxy_whatNamesItInACache(t *testing.T) {
 	blankEnvironment(t)
-	file := filepath.Join(t.TempDir(), "token")
-	writeFile(t, file, "a.b.c")
-	c, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: f},
-		TenantID: someTenant, ClientID: someClient, TokenFilePath: file, EnableAzureProxy: true})
-	require.NoError(t, err)
-	require.NoError(t, get(ctx0, c, vault).err)
-	require.Equal(t, 1, f.count())
-}
-
-func TestTokenProxy_replacesTheTransport(t *testing.T) {
-	o := WorkloadIdentityCredentialOptions{}
-	o.Transport = transportFunc(func(*http.Request) (*http.Response, error) { panic("used") })
-	_, _, c := newBound(t, o)
-	require.NoError(t, get(ctx0, c, vault).err)
-}
-
-func TestTokenProxy_sharesNothingWithEntra(t *testing.T) {
-	cache := NewTokenCache(nil)
-	s, _, bound := newBound(t, WorkloadIdentityCredentialOptions{Cache: cache})
-	require.NoError(t, get(ctx0, bound, vault).err)
-	t.Setenv("AZURE_AUTHORITY_HOST", s.AuthorityHost)
-	direct, err := NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}, Cache: cache})
-	require.NoError(t, err)
-	err = get(ctx0, direct, vault).err
-	require.Equal(t, ReasonRejectedCredential, asCredentialError(t, err))
-	require.ErrorContains(t, err, "set EnableAzureProxy in the options of a WorkloadIdentityCredential")
-	require.Len(t, s.Requests(), 2)
-	s.Client().CloseIdleConnections()
-}
-
-func TestTokenProxy_theFileIsReplacedAsKubeletDoes(t *testing.T) {
-	s, p, c := newBound(t, WorkloadIdentityCredentialOptions{})
+	ca, seen := string(testkit.Fixture(t, "ca.pem")), map[string]string{}
 	dir := t.TempDir()
-	mount := func(version string) {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
-		require.NoError(t, os.Rename(p.CAFile, filepath.Join(dir, version, "ca.crt")))
-		require.NoError(t, os.Symlink(version, filepath.Join(dir, "..tmp")))
-		require.NoError(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
+	for _, name := range []string{"a", "b"} {
+		writeFile(t, filepath.Join(dir, name), ca)
 	}
-	mount("..1")
-	require.NoError(t, os.Symlink(filepath.Join("..data", "ca.crt"), filepath.Join(dir, "ca.crt")))
-	err := get(ctx0, c, vault).err
-	require.Equal(t, ReasonNotReady, asCredentialError(t, err))
-	require.ErrorContains(t, err, "the token proxy 127.0.0.1")
-	require.ErrorContains(t, err, p.CAFile+", from AZURE_KUBERNETES_CA_FILE, can't be used: no such file or directory")
-	t.Setenv(tokenProxyCAFile, filepath.Join(dir, "ca.crt"))
-	c, err = NewWorkloadIdentityCredential(&WorkloadIdentityCredentialOptions{EnableAzureProxy: true, Cache: NewTokenCache(nil)})
-	require.NoError(t, err)
-	require.NoError(t, get(ctx0, c, vault).err)
-	require.NoError(t, p.Rotate())
-	mount("..2")
-	require.NoError(t, get(ctx0, c, "api://second/.default").err)
-	require.Len(t, s.Requests(), 2)
-}
-
-// Whoever asks in the middle of a rotation may fail, but nobody hangs, and nobody is left with what was trusted before.
-func TestTokenProxy_rotatesUnderLoad(t *testing.T) {
-	_, p, c := newBound(t, WorkloadIdentityCredentialOptions{})
-	log.SetOutput(io.Discard) // http.Server logs each failed handshake
-	defer log.SetOutput(os.Stderr)
-	var all sync.WaitGroup
-	for i := range 100 {
-		all.Go(func() {
-			if err := get(ctx0, c, fmt.Sprintf("api://%d/.default", i)).err; err != nil {
-				require.Equal(t, ReasonNotReady, asCredentialError(t, err))
-			}
+	for _, row := range []struct {
+		name        string
+		environment []string
+	}{
+		{"address", []string{tokenProxyVariable + "=https://a"}},
+		{"another address", []string{tokenProxyVariable + "=https://b"}},
+		{"prefix", []string{tokenProxyVariable + "=https://a/base"}},
+		{"name", []string{tokenProxyVariable + "=https://a", tokenProxySNI + "=x.ests.aks"}},
+		{"another name", []string{tokenProxyVariable + "=https://a", tokenProxySNI + "=y.ests.aks"}},
+		{"file", []string{tokenProxyVariable + "=https://a", tokenProxyCAFile + "=" + filepath.Join(dir, "a")}},
+		{"another file", []string{tokenProxyVariable + "=https://a", tokenProxyCAFile + "=" + filepath.Join(dir, "b")}},
+		{"certificates", []string{tokenProxyVariable + "=https://a", tokenProxyCAData + "=" + ca}},
+		{"other certificates", []string{tokenProxyVariable + "=https://a", tokenProxyCAData + "=" + ca + ca}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			setenv(t, row.environment...)
+			p, err := newTokenProxy()
+			require.NoError(t, err)
+			require.Empty(t, seen[p.key])
+			seen[p.key] = row.name
+			require.NotContains(t, p.key, "CERTIFICATE")
 		})
 	}
-	for range 10 {
-		require.NoError(t, p.Rotate())
-	}
-	all.Wait()
-	require.NoError(t, get(ctx0, c, vault).err)
+	t.Setenv(tokenProxyVariable, "https://a/")
+	p, err := newTokenProxy()
+	require.NoError(t, err)
+	require.Equal(t, "address", seen[p.key], "an empty path is /")
 }

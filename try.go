@@ -12,33 +12,38 @@ import (
 )
 
 const (
-	hedgeAfter       = 3 * time.Second         // without an answer, a second request goes out beside the first
-	hedgeAgain       = 1500 * time.Millisecond // likewise in the place of the second, for a caller who has come since
-	hedgeUnconnected = 500 * time.Millisecond  // likewise beside the first without a connection to what is on the host, or not at all
+	hedgeAfter       = 3 * time.Second         // without an answer, a second shot goes out beside the first
+	hedgeAgain       = 1500 * time.Millisecond // the same in place of the second, for a caller that has come since
+	hedgeUnconnected = 500 * time.Millisecond  // the same beside a first without a connection, on the host
 )
 
-// errEvicted says that a try had to give up its place, and is to be made again.
+// errEvicted says that a try gave up its place and must be made again.
 var errEvicted = errors.New("the try gave up its place")
 
-// try is one try of a request: the older shot and, where that has no answer for long, a younger one beside it. The
-// older goes on, in case the endpoint is slow; the younger is replaced, in case it was down. The first answer counts.
+// try is one try of a request. It has an older shot and, if that has no answer for long, a younger one beside it. The
+// older one goes on, because the endpoint may be slow. The younger one is replaced, because the endpoint may have been
+// down. The first answer counts.
 type try struct {
 	*retryPolicy
 	ctx            context.Context
 	dispatch       *dispatch
 	older, younger *shot
-	left           int32 // retries
+	retriesLeft    int32
 	ended          chan *shot
-	over           chan struct{}   // closed when ended is no longer read
-	entered        chan *gate.Turn // the turn for another shot, or nil where there is none; nil: none is wanted
-	withdraw       context.CancelFunc
+	over           chan struct{} // closed when nobody reads ended any more
+	// entered receives the turn for another shot, or nil if there is none. It is nil while no turn is wanted.
+	entered  chan *gate.Turn
+	withdraw context.CancelFunc
 }
 
-// try sends a request once, and gives its turn back. left is how many retries there are.
-func (p *retryPolicy) try(ctx context.Context, req *policy.Request, d *dispatch, turn *gate.Turn, left *int32) (*http.Response, error) {
-	t := &try{retryPolicy: p, ctx: ctx, dispatch: d, left: *left, ended: make(chan *shot), over: make(chan struct{})}
+// try makes one try of a request, and ends its turn. left is the number of retries that remain, which try may reduce.
+func (p *retryPolicy) try(
+	ctx context.Context, req *policy.Request, d *dispatch, turn *gate.Turn, left *int32,
+) (*http.Response, error) {
+	t := &try{retryPolicy: p, ctx: ctx, dispatch: d, retriesLeft: *left, ended: make(chan *shot),
+		over: make(chan struct{})}
 	defer func() {
-		*left = t.left
+		*left = t.retriesLeft
 		t.stop()
 	}()
 	var err error
@@ -49,11 +54,11 @@ func (p *retryPolicy) try(ctx context.Context, req *policy.Request, d *dispatch,
 	return t.run()
 }
 
-// run waits for what comes of the shots.
+// run waits for the result of the shots.
 func (t *try) run() (*http.Response, error) {
 	hedge := time.NewTimer(t.patience())
 	defer hedge.Stop()
-	var giveUp <-chan time.Time // when there are no more retries
+	var giveUp <-chan time.Time // set when no retries remain
 	for {
 		select {
 		case <-t.ctx.Done():
@@ -70,11 +75,11 @@ func (t *try) run() (*http.Response, error) {
 			if t.younger == nil {
 				return t.finish(t.unanswered(t.older))
 			}
-			t.lose(t.unanswered(t.older)) // the younger goes on as the next try
-			if t.left == 0 {
+			t.lose(t.unanswered(t.older)) // the younger shot goes on as the next try
+			if t.retriesLeft == 0 {
 				giveUp = time.After(time.Until(t.older.began.Add(hedgeAgain)))
 			} else {
-				t.left--
+				t.retriesLeft--
 			}
 		case <-giveUp:
 			return t.finish(t.unanswered(t.older))
@@ -92,7 +97,7 @@ func (t *try) run() (*http.Response, error) {
 				continue
 			} else if t.patience() <= 0 {
 				t.enter()
-			} else { // callers may come
+			} else { // new callers may come, which changes patience
 				hedge.Reset(min(t.patience(), hedgeUnconnected))
 			}
 		case turn := <-t.entered:
@@ -105,7 +110,7 @@ func (t *try) run() (*http.Response, error) {
 	}
 }
 
-// decides tells whether what came of a shot is what comes of the try.
+// decides reports whether the result of a shot is the result of the try.
 func (t *try) decides(s *shot) bool {
 	if s.err == nil || t.other(s) == nil {
 		return true
@@ -114,10 +119,10 @@ func (t *try) decides(s *shot) bool {
 	return !again
 }
 
-// patience is how long until another shot is wanted.
+// patience returns how long to wait before another shot.
 func (t *try) patience() time.Duration {
 	switch {
-	case t.younger != nil && t.dispatch.request.ticket.Untried(): // at an endpoint that has been silent for long
+	case t.younger != nil && t.dispatch.progress.ticket.Untried(): // the endpoint has been silent for long
 		return max(time.Until(t.younger.began.Add(hedgeAgain)), 0)
 	case t.younger != nil:
 		return time.Until(t.younger.began.Add(hedgeAfter))
@@ -127,7 +132,7 @@ func (t *try) patience() time.Duration {
 	return time.Until(t.older.began.Add(hedgeAfter))
 }
 
-// enter asks the gate for a turn for another shot, where there may be one.
+// enter asks the gate for a turn for another shot, if the request allows one.
 func (t *try) enter() {
 	if t.dispatch.oneTime || t.options.MaxRetries == 0 || t.entered != nil {
 		return
@@ -136,12 +141,12 @@ func (t *try) enter() {
 	entered := make(chan *gate.Turn, 1)
 	t.entered, t.withdraw = entered, cancel
 	go func() {
-		turn, _ := t.dispatch.request.ticket.Enter(ctx, gate.Rest{Pace: t.pace})
+		turn, _ := t.dispatch.progress.ticket.Enter(ctx, gate.Rest{Pace: t.pace})
 		entered <- turn
 	}()
 }
 
-// second sends another shot, in the place of the younger where there are two.
+// second sends another shot. It replaces the younger one, if there are two.
 func (t *try) second(turn *gate.Turn) (err error) {
 	t.withdraw()
 	if turn == nil {
@@ -163,19 +168,19 @@ func (t *try) other(s *shot) *shot {
 	return t.older
 }
 
-// unanswered is a shot whose time is over, whatever its transport does.
+// unanswered returns the result of a shot whose time is over, even if its transport still runs.
 func (t *try) unanswered(s *shot) *shot {
 	err := transportError{err: context.DeadlineExceeded, cause: noAnswerInTime, begun: s.begun.Load()}
 	return &shot{turn: s.turn, began: s.began, cancel: s.cancel, err: err}
 }
 
-// lose goes on with the other of two shots.
+// lose settles a failed shot, and goes on with the other one.
 func (t *try) lose(s *shot) {
 	t.settle(t.ctx, t.dispatch, s)
 	t.drop(s)
 }
 
-// drop forgets one of two shots.
+// drop cancels one of two shots.
 func (t *try) drop(s *shot) {
 	s.cancel()
 	s.turn.End(gate.Outcome{})
@@ -185,15 +190,15 @@ func (t *try) drop(s *shot) {
 	t.younger = nil
 }
 
-// finish returns what came of a shot.
+// finish returns the result of a shot as that of the try.
 func (t *try) finish(s *shot) (*http.Response, error) {
-	t.unhedge() // first, lest the turn that ends leads to one for nothing
+	t.unhedge() // first, because the end of this turn might otherwise start a useless one
 	t.settle(t.ctx, t.dispatch, s)
 	t.dispatch.sent = s.began
 	return s.resp, s.err
 }
 
-// stop ends what is still under way. A pause that the other answer asks for holds, if that has come too.
+// stop cancels the shots that are still under way. If another answer has come that asks for a pause, the pause holds.
 func (t *try) stop() {
 	select {
 	case s := <-t.ended:
@@ -212,7 +217,7 @@ func (t *try) stop() {
 	t.unhedge()
 }
 
-// unhedge wants no turn for another shot any more.
+// unhedge withdraws the wish for another turn.
 func (t *try) unhedge() {
 	if t.entered == nil {
 		return

@@ -88,15 +88,15 @@ func TestTry_aSecondRequestGoesOutBesideOneThatIsSilent(t *testing.T) {
 			for host, ask := range map[string]func(*testing.T, script) result{
 				"IMDS": func(t *testing.T, s script) result { _, c := newFakeIMDS(t, s); return get(ctx0, c, vault) },
 				"Entra": func(t *testing.T, s script) result {
-					return get(ctx0, newSecret(t, &fakeEntra{script: s}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
+					return get(ctx0, newSecret(t, &fakeEntra{Script: s}, someTenant, someClient, someSecret, ClientSecretCredentialOptions{}), vault)
 				},
 			} {
 				t.Run(host, func(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						seen := newShots()
 						r := ask(t, seen.waits(row.waits...))
-						require.NoError(t, r.err)
-						require.Equal(t, row.took, r.took)
+						require.NoError(t, r.Err)
+						require.Equal(t, row.took, r.Took)
 						synctest.Wait()
 						require.Equal(t, row.sent, seen.sent)
 						require.Equal(t, row.ended, seen.ended, "what isn't needed any more is cancelled")
@@ -124,7 +124,7 @@ func TestTry_withoutAConnectionAfterHalfASecond(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				blankEnvironment(t)
 				seen, n := newShots(), atomic.Int32{}
-				f, c, _ := newWire(t, wire{&fakeIMDS{}, func(r *http.Request) error {
+				f, c, _ := newWire(t, wire{FakeIMDS: &fakeIMDS{}, Connect: func(r *http.Request) error {
 					i, after := int(n.Add(1)-1), time.Duration(0)
 					if i < len(row.connect) {
 						after = row.connect[i]
@@ -132,14 +132,14 @@ func TestTry_withoutAConnectionAfterHalfASecond(t *testing.T) {
 					return seen.take(r, after)
 				}}, ManagedIdentityCredentialOptions{})
 				r := get(ctx0, c, vault)
-				require.NoError(t, r.err)
-				require.Equal(t, row.took, r.took)
+				require.NoError(t, r.Err)
+				require.Equal(t, row.took, r.Took)
 				synctest.Wait()
 				if row.sent != nil {
 					require.Equal(t, row.sent, seen.sent)
 				}
 				require.LessOrEqual(t, seen.top, 2)
-				require.NotEmpty(t, f.requests())
+				require.NotEmpty(t, f.Requests())
 			})
 		})
 	}
@@ -158,7 +158,7 @@ func TestTry_neverMoreThanTwoForOneFlight(t *testing.T) {
 					time.Sleep(time.Duration(i) * 700 * time.Millisecond)
 					ctx, cancel := context.WithTimeout(ctx0, 20*time.Second)
 					defer cancel()
-					errs[i] = get(ctx, c, vault).err
+					errs[i] = get(ctx, c, vault).Err
 				})
 			}
 			all.Wait()
@@ -175,8 +175,8 @@ func TestTry_noSecondRequestWhereThereAreNoRetries(t *testing.T) {
 		seen := newShots()
 		_, c := newFakeIMDSWith(t, seen.waits(silence), ManagedIdentityCredentialOptions{ClientOptions: noRetries})
 		r := get(ctx0, c, vault)
-		asCredentialError(t, r.err)
-		require.Equal(t, time.Minute, r.took)
+		asCredentialError(t, r.Err)
+		require.Equal(t, time.Minute, r.Took)
 		synctest.Wait()
 		require.Len(t, seen.sent, 1)
 	})
@@ -200,8 +200,8 @@ func TestTry_noSecondRequestWithAKeyOfArc(t *testing.T) {
 			return em.Do(r)
 		})}
 		r := get(ctx0, arcWith(t, o, dir, nil, nil), vault)
-		require.NoError(t, r.err)
-		require.Equal(t, 10*time.Second, r.took)
+		require.NoError(t, r.Err)
+		require.Equal(t, 10*time.Second, r.Took)
 		synctest.Wait()
 		require.Equal(t, 1, withKey)
 		require.Equal(t, 1, seen.top)
@@ -219,9 +219,9 @@ func TestTry_oneOfTwoThatFailsLeavesTheOther(t *testing.T) {
 			return nil, seen.take(r, 4*time.Second)
 		})
 		r := get(ctx0, c, vault)
-		require.NoError(t, r.err)
-		require.Equal(t, 4*time.Second, r.took)
-		require.Len(t, f.requests(), 2)
+		require.NoError(t, r.Err)
+		require.Equal(t, 4*time.Second, r.Took)
+		require.Len(t, f.Requests(), 2)
 	})
 }
 
@@ -252,19 +252,19 @@ func TestTry_aTransportThatIgnoresItsContextGivesItsPlaceBackAtTheLimit(t *testi
 				_, c := newFakeIMDSWith(t, stuck(1, release, late), ManagedIdentityCredentialOptions{
 					ClientOptions: azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1, TryTimeout: 5 * time.Second}}})
 				r := get(ctx0, c, vault)
-				asCredentialError(t, r.err)
-				notOfAContext(t, r.err)
-				require.Equal(t, 5*time.Second, r.took)
+				asCredentialError(t, r.Err)
+				notOfAContext(t, r.Err)
+				require.Equal(t, 5*time.Second, r.Took)
 				require.True(t, idle(c))
 				time.Sleep(time.Second)
 				got := get(ctx0, c, vault)
-				require.NoError(t, got.err)
+				require.NoError(t, got.Err)
 				before := c.cache.Stats()
 				close(release)
 				synctest.Wait()
-				require.Equal(t, got.token, get(ctx0, c, vault).token, "what comes late changes nothing")
+				require.Equal(t, got.Token, get(ctx0, c, vault).Token, "what comes late changes nothing")
 				require.Equal(t, before, c.cache.Stats())
-				require.Zero(t, get(ctx0, c, "https://b/.default").took)
+				require.Zero(t, get(ctx0, c, "https://b/.default").Took)
 			})
 		})
 	}
@@ -282,7 +282,7 @@ func TestTry_fiveStuckTransportsDoNotKeepTheEndpointForEver(t *testing.T) {
 				return nil, nil
 			})
 			if proven {
-				require.NoError(t, get(ctx0, c, vault).err)
+				require.NoError(t, get(ctx0, c, vault).Err)
 			}
 			jam.Store(true)
 			var stuck sync.WaitGroup
@@ -295,13 +295,13 @@ func TestTry_fiveStuckTransportsDoNotKeepTheEndpointForEver(t *testing.T) {
 				ctx, cancel := context.WithTimeout(ctx0, 5*time.Second)
 				r := get(ctx, c, "https://new-"+string(rune('a'+i))+"/.default")
 				cancel()
-				require.NoError(t, r.err)
+				require.NoError(t, r.Err)
 			}
 			stuck.Wait()
 			time.Sleep(time.Hour)
 			r := get(ctx0, c, "https://later/.default")
-			require.NoError(t, r.err)
-			require.Zero(t, r.took)
+			require.NoError(t, r.Err)
+			require.Zero(t, r.Took)
 			close(release)
 			synctest.Wait()
 			require.True(t, idle(c))
@@ -315,9 +315,9 @@ func TestTry_ofAHealthyEndpointIsOne(t *testing.T) {
 		seen := newShots()
 		f, c := newFakeIMDS(t, func(_ int, r *http.Request) (*http.Response, error) { return nil, seen.take(r, 900*time.Millisecond) })
 		for _, r := range getAll(ctx0, c, scopes(30)...) {
-			require.NoError(t, r.err)
+			require.NoError(t, r.Err)
 		}
-		require.Len(t, f.requests(), 30)
+		require.Len(t, f.Requests(), 30)
 	})
 }
 
@@ -340,7 +340,7 @@ func TestTry_eachSpanIsItsOwn(t *testing.T) {
 		}, nil)}})
 		ctx, cancel := context.WithTimeout(ctx0, 20*time.Second)
 		defer cancel()
-		require.Error(t, get(ctx, c, vault).err)
-		require.Greater(t, len(f.requests()), 2)
+		require.Error(t, get(ctx, c, vault).Err)
+		require.Greater(t, len(f.Requests()), 2)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -12,151 +13,186 @@ import (
 	"github.com/managedid/managedid/internal/tokens"
 )
 
-// errAgain says that a flight ended without having done anything for the caller.
+// errAgain says that a flight ended without a try since the caller came, so the caller joins again.
 var errAgain = errors.New("the flight made no try since the caller came")
 
-// errWithin is the error of a guest who waits for itself.
-func (c *credential) errWithin() error {
-	return &AuthenticationFailedError{Reason: ReasonConfiguration, message: c.who +
-		": the token is asked for by a log listener, policy or tracer that runs for the very request for it; get a token for these from a credential of their own"}
+// claimsUnsent replaces every challenge for a source whose requests don't carry the claims.
+const claimsUnsent = "unsent"
+
+// newRequest returns the request of a caller that comes now.
+func newRequest(ctx context.Context, by *requester, chained bool, a tokenParams, keep func(until time.Time)) *request {
+	r := &request{requester: by, tokenParams: a, challenge: a.claims, chained: chained, came: time.Now(), keep: keep}
+	if a.claims != "" && !by.source.sendsClaims {
+		r.challenge = claimsUnsent
+	}
+	deadline, _ := ctx.Deadline()
+	r.ticket, r.caller = by.gate.Ticket(deadline)
+	r.lastSent.Store(math.MinInt64)
+	return r
 }
 
-// await waits for the flight as long as the caller has reason to. t is the token to fall back on, or nil; came is
-// when the caller came.
-func (c *credential) await(ctx context.Context, came time.Time, own *request, e *tokens.Entry, f *tokens.Flight, t *tokens.Token) (got *tokens.Token, err error) {
-	r := f.Request.(*request)
+// errWithin returns the error for a guest that would wait for itself.
+func (r *request) errWithin() error {
+	return &AuthenticationFailedError{Reason: ReasonConfiguration, message: r.who +
+		": the token is asked for by a log listener, policy or tracer that runs for the very request for it; get a " +
+		"token for these from a credential of their own"}
+}
+
+// join returns the token from its entry, or waits for a flight.
+func (r *request) join(ctx context.Context, e *tokens.Entry) (*tokens.Token, error) {
+	if e.Usable(time.Now(), r) == nil {
+		var underway *request
+		if f := e.Underway(r); f != nil {
+			underway = f.Request.(*request)
+		}
+		if _, err := r.outlook(ctx, underway, r.gate.Status()); err != nil {
+			return nil, err
+		}
+	}
+	t, f, err := e.Join(time.Now(), r)
+	if f == nil || err != nil {
+		return t, err
+	}
+	return r.await(ctx, e, f, t)
+}
+
+// await waits for the flight as long as that makes sense for the caller. t is the token to fall back on, or nil.
+func (r *request) await(
+	ctx context.Context, e *tokens.Entry, f *tokens.Flight, t *tokens.Token,
+) (got *tokens.Token, err error) {
+	underway := f.Request.(*request)
 	defer func() {
-		if other := e.Usable(time.Now(), own); err != nil && other != nil { // the flight of a challenge has brought it meanwhile
+		if other := e.Usable(time.Now(), r); err != nil && other != nil { // another flight brought it
 			got, err = other, nil
 		}
 	}()
-	caller := own.first
-	if r != own {
-		if r.isMine() {
-			return t, c.errWithin()
+	caller := r.caller
+	if underway != r {
+		if underway.guests.haveCurrent() {
+			return t, r.errWithin()
 		}
 		deadline, _ := ctx.Deadline()
-		caller = r.ticket.Join(deadline)
+		caller = underway.ticket.Join(deadline)
 	}
 	absent := false
 	if caller != nil {
 		defer func() {
 			if nobody := caller.Leave(); absent && nobody {
-				r.dropped.Store(true)
+				underway.dropped.Store(true)
 				f.Cancel()
 			}
 		}()
 	}
 	for {
-		news, status := c.gate.Watch() // before the rest is looked at, so that no change is missed
+		news, status := r.gate.Watch() // first, so that no later change is missed
 		now := time.Now()
 		valid := t.Freshness(now) != tokens.Expired
 		select {
 		case <-f.Done():
-			return c.landed(now, came, own, f, t)
+			return r.landed(now, f, t)
 		default:
 		}
 		var until time.Time
 		if valid {
-			until = earlier(f.Began.Add(tokens.UrgentWait), now.Add(t.Left(now)-tokens.LastMoment))
+			until = first(f.Began.Add(tokens.UrgentWait), now.Add(t.Left(now)-tokens.LastMoment))
 			if ctx.Err() != nil || !now.Before(until) || now.Before(status.Opens) {
 				return t, nil
 			}
-		} else if until, err = c.outlook(ctx, came, r, status); err != nil {
+		} else if until, err = r.outlook(ctx, underway, status); err != nil {
 			absent = ctx.Err() == nil && ReasonOf(err) == ReasonAbsent
-			c.miss(ctx, r, err)
+			underway.miss(ctx, err)
 			return nil, err
 		}
 		wait(ctx, f.Done(), news, until)
 	}
 }
 
-// landed is what a flight's end means to a caller.
-func (c *credential) landed(now, came time.Time, own *request, f *tokens.Flight, t *tokens.Token) (*tokens.Token, error) {
+// landed returns the result of a flight for one caller.
+func (r *request) landed(now time.Time, f *tokens.Flight, t *tokens.Token) (*tokens.Token, error) {
 	got, err := f.Result()
-	switch r := f.Request.(*request); {
+	switch underway := f.Request.(*request); {
 	case got.Freshness(now) != tokens.Expired:
 		return got, nil
 	case t.Freshness(now) != tokens.Expired:
 		return t, nil
 	case err == nil:
-		return nil, &AuthenticationFailedError{Reason: ReasonMalformedAnswer, message: c.who + ": the token expired on its way"}
-	case r != own && (errors.Is(err, gate.ErrAbandoned) || r.tried.Load() < sinceStart(came) && !ReasonOf(err).final()):
+		return nil, &AuthenticationFailedError{Reason: ReasonMalformedAnswer,
+			message: r.who + ": the token expired on its way"}
+	case underway != r && (errors.Is(err, gate.ErrAbandoned) || underway.lastSent.Load() < sinceStart(r.came) &&
+		!ReasonOf(err).final()):
 		return nil, errAgain
 	}
 	return nil, err
 }
 
-// start is when the program began. Times since then are the monotonic clock's, and order what happened.
-var start = time.Now()
-
-func sinceStart(t time.Time) int64 { return int64(t.Sub(start)) }
-
-// outlook tells a caller without a token why waiting is in vain, or when to look again; zero means at the next
-// change. r is what the caller waits for, or nil.
-func (c *credential) outlook(ctx context.Context, came time.Time, r *request, status gate.Status) (until time.Time, err error) {
+// outlook returns an error if a caller without a token waits in vain. Otherwise it returns when to look again, and zero
+// means at the next change. underway is the request that the caller waits for, or nil.
+func (r *request) outlook(ctx context.Context, underway *request, status gate.Status) (until time.Time, err error) {
 	if ctx.Err() != nil {
-		return until, c.left(ctx, r, status)
+		return until, r.contextEnded(ctx, underway, status)
 	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = came.Add(gate.Patience)
+		deadline = r.came.Add(gate.Patience)
 	}
-	if status.Opens.After(deadline) && (r == nil || !r.ticket.OnWire()) {
-		return until, throttled(c.who, status.Opens)
+	if status.Opens.After(deadline) && (underway == nil || !underway.ticket.OnWire()) {
+		return until, throttled(r.who, status.Opens)
 	}
-	if !c.chained {
+	if !r.chained {
 		return until, nil
 	}
 	if a := status.Absence; a != nil && a.Foreign {
-		return until, notRecognised(c.who, c.source, a.Status)
+		return until, r.notRecognised(a.Status)
 	} else if a != nil {
-		return until, absent(c.who, c.source, a.Cause, a.Silent)
+		return until, r.absent(a.Cause, a.Silent)
 	}
 	return status.Look, nil
 }
 
-// left is the error of a caller whose context ended first. It says what was going on.
-func (c *credential) left(ctx context.Context, r *request, status gate.Status) error {
-	e := &AuthenticationFailedError{message: c.who + ": no token before the caller's context ended", cause: ctx.Err()}
-	if r != nil {
-		if said := c.meanwhile(r, status, e); len(said) > 0 {
-			e.message += " (" + strings.Join(said, "; ") + ")"
+// contextEnded returns the error for a caller whose context ended before there was a token. It says what happened
+// meanwhile.
+func (r *request) contextEnded(ctx context.Context, underway *request, status gate.Status) error {
+	e := &AuthenticationFailedError{message: r.who + ": no token before the caller's context ended", cause: ctx.Err()}
+	if underway != nil {
+		if reports := r.meanwhile(&underway.progress, status, e); len(reports) > 0 {
+			e.message += " (" + strings.Join(reports, "; ") + ")"
 		}
 	}
 	e.message += ": " + ctx.Err().Error()
 	return e
 }
 
-// meanwhile says what was going on while a caller waited, and sets the error's reason.
-func (c *credential) meanwhile(r *request, status gate.Status, e *AuthenticationFailedError) (said []string) {
-	w, now := r.ticket.Waiting(), time.Now()
+// meanwhile says what happened while a caller waited, and sets the Reason of the error.
+func (r *requester) meanwhile(p *progress, status gate.Status, e *AuthenticationFailedError) (reports []string) {
+	w, now := p.ticket.Waiting(), time.Now()
 	switch {
-	case r.preparing.Load() && c.source.preparing != nil:
-		text, reason := c.source.preparing()
-		said, e.Reason = append(said, text), reason
+	case p.preparing.Load() && r.source.preparing != nil:
+		activity, reason := r.source.preparing()
+		reports, e.Reason = append(reports, activity), reason
 	case !w.OnWire.IsZero():
 		if silent := now.Sub(w.OnWire).Round(time.Second); silent > 0 {
-			said, e.Reason = append(said, fmt.Sprintf("nothing has answered at %s for %v", c.source.host, silent)), ReasonNotReady
+			reports, e.Reason = append(reports,
+				fmt.Sprintf("nothing has answered at %s for %v", r.source.host, silent)), ReasonNotReady
 		}
 	case w.Ahead >= 0 && now.Before(status.Opens):
-		said = append(said, "the endpoint asked for a pause")
+		reports = append(reports, "the endpoint asked for a pause")
 		e.Reason, e.RetryAfter = ReasonThrottled, status.Opens
 	case w.Ahead >= 0 && (w.Cause == gate.Limited || w.Cause == gate.Crowded):
-		said, e.Reason = append(said, fmt.Sprintf("%s ahead at the endpoint's limit of %d a second", were(w.Ahead), c.source.limits.PerSecond)), ReasonThrottled
+		reports, e.Reason = append(reports, fmt.Sprintf("%s ahead at the endpoint's limit of %d a second",
+			were(w.Ahead), r.source.limits.PerSecond)), ReasonThrottled
 	case w.Ahead > 0:
-		said, e.Reason = append(said, were(w.Ahead)+" ahead"), ReasonNotReady
+		reports, e.Reason = append(reports, were(w.Ahead)+" ahead"), ReasonNotReady
 	case w.Cause == gate.Unsure:
-		said, e.Reason = append(said, "another request to the endpoint is late"), ReasonNotReady
+		reports, e.Reason = append(reports, "another request to the endpoint is late"), ReasonNotReady
 	}
 	if status.Failure != "" {
-		said = append(said, "the endpoint's last failure: "+status.Failure)
-		c.blame(e, status)
+		reports = append(reports, "the endpoint's last failure: "+status.Failure)
+		r.blame(e, status)
 	}
-	if status.Absence != nil && !status.Proven && c.source.recognise != nil && !c.source.announced {
+	if status.Absence != nil && !status.Proven && r.source.recognise != nil && !r.source.announced {
 		e.Reason = ReasonAbsent
 	}
-	return said
+	return reports
 }
 
 func were(n int) string {
@@ -166,26 +202,16 @@ func were(n int) string {
 	return fmt.Sprintf("%d requests were", n)
 }
 
-// blame says in an error what the endpoint's last failure means.
-func (c *credential) blame(e *AuthenticationFailedError, status gate.Status) {
-	if e.Reason == "" {
-		e.Reason = ReasonNotReady
-	}
-	if status.Failure == statusLine(429) {
-		e.Reason = ReasonThrottled
-		e.RetryAfter = status.Opens
-	}
-}
-
-// miss puts into a record, once a flight, that a caller left without a token, where it is known why there was none yet.
-func (c *credential) miss(ctx context.Context, r *request, err error) {
+// miss writes a record that a caller left without a token, if the reason is known. It writes one record for each
+// flight.
+func (r *request) miss(ctx context.Context, err error) {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && ReasonOf(err) != "" && r.missed.CompareAndSwap(false, true) {
-		c.log.behind(slog.LevelWarn, "caller left without a token",
-			append(c.attributes(), "scope", r.scope, "reason", string(ReasonOf(err)), "error", err.Error())...)
+		r.log.behind(slog.LevelWarn, "caller left without a token",
+			append(r.attributes(), "scope", r.scope, "reason", string(ReasonOf(err)), "error", err.Error())...)
 	}
 }
 
-// wait returns when ctx has ended, done or changed is closed, or until has come; zero means never.
+// wait returns when ctx ends, when done or changed is closed, or at the time until. A zero until means never.
 func wait(ctx context.Context, done, changed <-chan struct{}, until time.Time) {
 	var timer <-chan time.Time
 	if !until.IsZero() {

@@ -11,33 +11,34 @@ import (
 	"time"
 )
 
-// Application is one that is registered in Entra, with a service principal in the emulator's tenant and in each of
+// Application is an application registered in Entra. It has a service principal in the emulator's tenant and in each of
 // [Options].OtherTenants. Zero fields get made-up values.
 type Application struct {
-	// ClientID is a GUID. Zero: the same made-up one in every run, for the first, second, … application.
+	// ClientID is a GUID. Zero: a made-up GUID, which is the same in every run and depends on the application's
+	// position.
 	ClientID string
 
-	// ObjectID is that of the service principal, a GUID, in every tenant. Zero: as with ClientID.
+	// ObjectID is the GUID of the service principal, the same in every tenant. Zero: a made-up GUID, as for ClientID.
 	ObjectID string
 
-	// Secrets are the client secrets. Nil: one, random in every emulator; empty but not nil: none.
+	// Secrets are the client secrets. Nil: one secret, random in every emulator. Empty but not nil: none.
 	Secrets []Secret
 
-	// Certificates are the registered ones, for assertions signed with their keys. Nil: none but those of the first
-	// application's [CertificateFile].
+	// Certificates are the registered certificates, whose keys sign assertions. Nil: none, but a [CertificateFile] adds
+	// one to the first application.
 	Certificates []*x509.Certificate
 
-	// Federated are the federated identity credentials. Nil: one with its defaults; empty but not nil: none.
+	// Federated are the federated identity credentials. Nil: one with the default fields. Empty but not nil: none.
 	Federated []FederatedCredential
 }
 
-// Secret is a client secret. It prints without its value.
+// Secret is a client secret. Its value is never printed.
 type Secret struct {
 	Value   string    `json:"-"`
 	Expires time.Time // zero: never
 }
 
-// Format hides the value from every verb of package fmt.
+// Format implements [fmt.Formatter]. It hides the value from every verb.
 func (s Secret) Format(f fmt.State, _ rune) {
 	text := "{***}"
 	if !s.Expires.IsZero() {
@@ -46,9 +47,9 @@ func (s Secret) Format(f fmt.State, _ rune) {
 	io.WriteString(f, text)
 }
 
-// FederatedCredential says whose tokens an application may use as assertions. Zero fields mean the tokens of [TokenFile].
-// For those of a managed identity of the emulator's, Issuer is "https://login.microsoftonline.com/", the tenant and "/v2.0",
-// and Subject the identity's object ID.
+// FederatedCredential says whose tokens an application accepts as assertions. Zero fields stand for the tokens of
+// [TokenFile]. For the tokens of a managed identity of the emulator, Issuer is
+// "https://login.microsoftonline.com/{tenant}/v2.0" and Subject is the object ID of the identity.
 type FederatedCredential struct {
 	Issuer   string // zero: the issuer of the emulator's Kubernetes cluster, an https URL that is the same in every run
 	Subject  string // zero: "system:serviceaccount:default:emulator"
@@ -92,7 +93,7 @@ func (a Application) complete(name string) Application {
 	return a
 }
 
-// firstSecret returns the value of the first secret, zero if there is none.
+// firstSecret returns the value of the first secret, or "" if there is none.
 func (a *Application) firstSecret() string {
 	if len(a.Secrets) == 0 {
 		return ""
@@ -101,7 +102,8 @@ func (a *Application) firstSecret() string {
 }
 
 func (a Application) clone() Application {
-	a.Secrets, a.Federated, a.Certificates = slices.Clone(a.Secrets), slices.Clone(a.Federated), slices.Clone(a.Certificates)
+	a.Secrets, a.Federated, a.Certificates = slices.Clone(a.Secrets), slices.Clone(a.Federated),
+		slices.Clone(a.Certificates)
 	return a
 }
 
@@ -118,7 +120,7 @@ func (f FederatedCredential) complete() FederatedCredential {
 	return f
 }
 
-// application returns the application with the client ID, in any case, nil if there is none.
+// application returns the application with the client ID, in any case, or nil if there is none.
 func (s *state) application(clientID string) *Application {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +132,7 @@ func (s *state) application(clientID string) *Application {
 	return nil
 }
 
-// secret returns the secret with the value, preferably one in force, nil if there is none.
+// secret returns the secret with the value, or nil if there is none. It prefers a secret that has not expired.
 func (a *Application) secret(value string, now time.Time) (found *Secret, expired bool) {
 	for i := range a.Secrets {
 		s := &a.Secrets[i]
@@ -144,9 +146,11 @@ func (a *Application) secret(value string, now time.Time) (found *Secret, expire
 	return found, found != nil
 }
 
-// newClientSecret makes a value as Entra does: 40 characters, the middle ones saying which kind of secret it is.
+// newClientSecret returns a value in Entra's format: 40 characters, of which those in the middle identify the kind of
+// secret.
 func newClientSecret() string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" // 64 of them, so that none is likelier
+	// The alphabet has 64 characters, so all of them are equally likely.
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	var b [40]byte
 	rand.Read(b[:])
 	for i := range b {

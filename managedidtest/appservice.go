@@ -10,7 +10,7 @@ import (
 )
 
 // appServiceToken is the answer with a token, as in Microsoft's page "Managed identities for App Service and Azure
-// Functions": no lifetime, and the client ID in upper case.
+// Functions". It has no lifetime, and the client ID is in upper case.
 type appServiceToken struct {
 	AccessToken string `json:"access_token"`
 	ExpiresOn   string `json:"expires_on"` // seconds since 1970
@@ -19,7 +19,8 @@ type appServiceToken struct {
 	ClientID    string `json:"client_id"`
 }
 
-// appService answers as App Service, Functions and Container Apps do in api-version 2019-08-01, or as App Service in 2017-09-01.
+// appService answers like App Service, Functions and Container Apps in api-version 2019-08-01, or like App Service in
+// 2017-09-01.
 func (s *state) appService(r *http.Request) answer {
 	if r.URL.Query().Get("api-version") == version2017 {
 		return s.appService2017(r)
@@ -52,12 +53,13 @@ func (s *state) appService(r *http.Request) answer {
 	return a
 }
 
-// appServiceIdentity returns the identity that answers a good query. Without a selector it is the system-assigned one.
+// appServiceIdentity returns the identity that the query names, or without a selector the system-assigned one. If id is
+// nil, problem is the error message.
 func (s *state) appServiceIdentity(query url.Values) (id *Identity, problem string) {
 	if query.Get("api-version") != "2019-08-01" {
 		return nil, "The api-version is not supported."
 	}
-	selector, ok := only(query, "client_id", "principal_id", "object_id", "mi_res_id")
+	selector, ok := singleSelector(query, "client_id", "principal_id", "object_id", "mi_res_id")
 	if !ok {
 		return nil, "A query parameter was specified more than once, or several identities were."
 	}
@@ -71,10 +73,10 @@ func (s *state) appServiceIdentity(query url.Values) (id *Identity, problem stri
 	return id, "Unable to load the proper Managed Identity."
 }
 
-// statusError is App Service's, recorded in github.com/Azure/azure-sdk-for-net issue 43691.
-func statusError(of Endpoint, message string) answer {
+// statusError is an error of App Service, recorded in github.com/Azure/azure-sdk-for-net issue 43691.
+func statusError(endpoint Endpoint, message string) answer {
 	correlation := newGUID()
-	a := jsonAnswer(http.StatusBadRequest, of, struct {
+	a := jsonAnswer(http.StatusBadRequest, endpoint, struct {
 		StatusCode    int    `json:"statusCode"`
 		Message       string `json:"message"`
 		CorrelationID string `json:"correlationId"`

@@ -24,7 +24,8 @@ var appServiceRefusals = []struct {
 }{
 	{"another method", nil, func(r *http.Request) { r.Method = http.MethodPost }, 405, ""},
 	{"no secret", nil, func(r *http.Request) { r.Header.Del("X-IDENTITY-HEADER") }, 403, ""},
-	{"a wrong secret", []string{"api-version"}, func(r *http.Request) { r.Header.Set("X-IDENTITY-HEADER", "x") }, 403, ""},
+	{"a wrong secret", []string{"api-version"}, func(r *http.Request) { r.Header.Set("X-IDENTITY-HEADER", "x") }, 403,
+		""},
 	{"no api-version", []string{"api-version"}, nil, 400, "The api-version is not supported."},
 	{"another api-version", []string{"api-version=2018-02-01"}, nil, 400, "The api-version is not supported."},
 	{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400, "The query is malformed."},
@@ -66,7 +67,8 @@ func TestAppService_answersAsDocumented(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Equal(t, "Kestrel", header.Get("Server"))
 	require.Regexp(t, `^{"access_token":"[\w-]+\.[\w-]+\.[\w-]+","expires_on":"\d+",`+regexp.QuoteMeta(
-		`"resource":"https://vault.azure.net","token_type":"Bearer","client_id":"`+strings.ToUpper(e.SystemAssigned().ClientID)+`"}`)+`$`, body)
+		`"resource":"https://vault.azure.net","token_type":"Bearer","client_id":"`+
+			strings.ToUpper(e.SystemAssigned().ClientID)+`"}`)+`$`, body)
 }
 
 func TestAppService_findsTheIdentity(t *testing.T) {

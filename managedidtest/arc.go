@@ -13,8 +13,8 @@ import (
 // Arc-enabled servers" and of MSAL.
 var arcVersions = []string{"2019-11-01", "2020-06-01"}
 
-// arcToken is the answer with a token. The last three confirm the selector that was sent: MSAL Go's
-// apps/managedidentity/azure_arc.go.
+// arcToken is the answer with a token. The last three fields confirm the selector of the request, as
+// apps/managedidentity/azure_arc.go of MSAL Go expects.
 type arcToken struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   string `json:"expires_in"` // seconds from now
@@ -26,7 +26,8 @@ type arcToken struct {
 	ResourceID  string `json:"msi_res_id,omitempty"`
 }
 
-// arc answers as the Azure Connected Machine agent does: first with a challenge, then to whoever could read the key.
+// arc answers like the Azure Connected Machine agent. It answers a request without a key with a challenge. It answers a
+// request with a valid key, which only a reader of the key file can send, with a token.
 func (s *state) arc(r *http.Request) answer {
 	if r.Method != http.MethodGet {
 		return notGET(arcError(http.StatusMethodNotAllowed, "invalid_request", "Method not allowed"))
@@ -41,25 +42,25 @@ func (s *state) arc(r *http.Request) answer {
 	if !slices.Contains(arcVersions, query.Get("api-version")) {
 		return arcError(http.StatusBadRequest, "invalid_request", "The api-version is not supported")
 	}
-	selector, ok := only(query, "client_id", "object_id", "msi_res_id")
+	selector, ok := singleSelector(query, "client_id", "object_id", "msi_res_id")
 	if !ok {
 		return arcError(http.StatusBadRequest, "invalid_request", "A query variable was specified more than once")
 	}
 	if query.Get("resource") == "" {
 		return arcError(http.StatusBadRequest, "invalid_request", "Required query variable 'resource' is missing")
 	}
-	proof := r.Header.Get("Authorization")
-	if proof == "" {
+	authorization := r.Header.Get("Authorization")
+	if authorization == "" {
 		return s.arcChallenge()
 	}
-	key, basic := strings.CutPrefix(proof, "Basic ")
-	if !basic || !s.keys.spend(key, time.Now()) {
+	key, basic := strings.CutPrefix(authorization, "Basic ")
+	if !basic || !s.keys.use(key, time.Now()) {
 		return arcError(http.StatusUnauthorized, "unauthorized", "The key is unknown, has been used, or is too old")
 	}
 	return s.arcToken(selector, query)
 }
 
-// arcChallenge writes a key file and names it.
+// arcChallenge writes a key file and returns an answer that names it.
 func (s *state) arcChallenge() answer {
 	path, err := s.keys.add(time.Now())
 	if err != nil {
@@ -70,7 +71,8 @@ func (s *state) arcChallenge() answer {
 	return a
 }
 
-// arcToken answers with the token of the identity that the selector names, without one with the system-assigned identity's.
+// arcToken returns the answer with a token for the identity that the selector names, or without a selector for the
+// system-assigned one.
 func (s *state) arcToken(selector string, query url.Values) answer {
 	if s.options.ArcIgnoresIDs {
 		selector = ""
@@ -79,8 +81,10 @@ func (s *state) arcToken(selector string, query url.Values) answer {
 	if selector != "" {
 		id = s.find(selector, query.Get(selector))
 	}
-	if id == nil { // MSAL Go has this answer in its tests
-		return arcError(http.StatusNotFound, "identity_not_found", "the requested identity has not been assigned to this resource")
+	// The answer is from MSAL Go's tests.
+	if id == nil {
+		return arcError(http.StatusNotFound, "identity_not_found",
+			"the requested identity has not been assigned to this resource")
 	}
 	now, resource := time.Now(), query.Get("resource")
 	t := s.tokens.get(id, resource, now)

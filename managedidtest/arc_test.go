@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newArc makes an emulator with a directory of the test's for its keys.
+// newArc makes an emulator whose key directory belongs to the test.
 func newArc(t *testing.T, o Options) *Emulator {
 	t.Helper()
 	o.KeyDir = t.TempDir()
 	return New(&o)
 }
 
-// challenge returns the path that a first request is told.
+// challenge sends a first request and returns the path of the key file in the answer.
 func challenge(t *testing.T, via doer, req *http.Request) string {
 	t.Helper()
 	code, header, body := send(t, via, req)
@@ -30,7 +30,7 @@ func challenge(t *testing.T, via doer, req *http.Request) string {
 	return path
 }
 
-// prove does as a client does that was told a path.
+// prove returns the request with the key in the file at the path.
 func prove(t *testing.T, req *http.Request, path string) *http.Request {
 	t.Helper()
 	key, err := os.ReadFile(path)
@@ -57,7 +57,8 @@ func TestArc_givesATokenForAKeyOnce(t *testing.T) {
 	code, header, body := send(t, e, second)
 	require.Equal(t, 200, code)
 	require.Equal(t, "application/json; charset=utf-8", header.Get("Content-Type"))
-	require.Regexp(t, `^{"access_token":"[\w-]+\.[\w-]+\.[\w-]+","expires_in":"\d+","expires_on":"\d+","resource":"https://vault\.azure\.net","token_type":"Bearer"}$`, body)
+	require.Regexp(t, `^{"access_token":"[\w-]+\.[\w-]+\.[\w-]+","expires_in":"\d+","expires_on":"\d+",`+
+		`"resource":"https://vault\.azure\.net","token_type":"Bearer"}$`, body)
 	require.Zero(t, files(t, e))
 	code, header, _ = send(t, e, second)
 	require.Equal(t, 401, code)
@@ -98,9 +99,12 @@ func TestArc_refuses(t *testing.T) {
 	}{
 		{"another method", nil, func(r *http.Request) { r.Method = http.MethodPost }, 405, wrongMethod},
 		{"no metadata header", nil, func(r *http.Request) { r.Header.Del("Metadata") }, 400, noMetadata},
-		{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400, `{"error":"invalid_request","error_description":"Malformed query"}`},
-		{"no api-version", []string{"api-version"}, nil, 400, `{"error":"invalid_request","error_description":"The api-version is not supported"}`},
-		{"that of IMDS", []string{"api-version=2018-02-01"}, nil, 400, `{"error":"invalid_request","error_description":"The api-version is not supported"}`},
+		{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400,
+			`{"error":"invalid_request","error_description":"Malformed query"}`},
+		{"no api-version", []string{"api-version"}, nil, 400,
+			`{"error":"invalid_request","error_description":"The api-version is not supported"}`},
+		{"that of IMDS", []string{"api-version=2018-02-01"}, nil, 400,
+			`{"error":"invalid_request","error_description":"The api-version is not supported"}`},
 		{"two selectors", []string{"client_id=a", "object_id=b"}, nil, 400, twice},
 		{"no resource", []string{"resource"}, nil, 400, noResource},
 		{"another scheme", nil, func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, 401,
@@ -125,19 +129,25 @@ func TestArc_refuses(t *testing.T) {
 
 func TestArc_confirmsTheIdentity(t *testing.T) {
 	given := Identity{ClientID: "Client", ObjectID: "Object", ResourceID: "/subscriptions/S/i"}
-	const unknown = `{"error":"identity_not_found","error_description":"the requested identity has not been assigned to this resource"}`
+	const unknown = `{"error":"identity_not_found",` +
+		`"error_description":"the requested identity has not been assigned to this resource"}`
 	for _, tt := range []struct {
 		name    string
 		options Options
 		query   []string
-		answer  string // what follows "Bearer", or all of it
+		answer  string // the text after "Bearer", or the whole body
 	}{
 		{"system-assigned", Options{UserAssigned: []Identity{given}}, nil, `}`},
-		{"by client ID, in any case", Options{UserAssigned: []Identity{given}}, []string{"client_id=cLIENT"}, `,"client_id":"Client"}`},
-		{"by object ID", Options{UserAssigned: []Identity{{}, given}}, []string{"object_id=Object"}, `,"object_id":"Object"}`},
-		{"by resource ID", Options{UserAssigned: []Identity{given}}, []string{"msi_res_id=/subscriptions/s/I"}, `,"msi_res_id":"/subscriptions/S/i"}`},
-		{"by what it doesn't know", Options{UserAssigned: []Identity{given}}, []string{"mi_res_id=/subscriptions/S/i"}, `}`},
-		{"by an older agent", Options{UserAssigned: []Identity{given}, ArcIgnoresIDs: true}, []string{"client_id=Client"}, `}`},
+		{"by client ID, in any case", Options{UserAssigned: []Identity{given}}, []string{"client_id=cLIENT"},
+			`,"client_id":"Client"}`},
+		{"by object ID", Options{UserAssigned: []Identity{{}, given}}, []string{"object_id=Object"},
+			`,"object_id":"Object"}`},
+		{"by resource ID", Options{UserAssigned: []Identity{given}}, []string{"msi_res_id=/subscriptions/s/I"},
+			`,"msi_res_id":"/subscriptions/S/i"}`},
+		{"by what it doesn't know", Options{UserAssigned: []Identity{given}},
+			[]string{"mi_res_id=/subscriptions/S/i"}, `}`},
+		{"by an older agent", Options{UserAssigned: []Identity{given}, ArcIgnoresIDs: true},
+			[]string{"client_id=Client"}, `}`},
 		{"an unknown one by an older agent", Options{ArcIgnoresIDs: true}, []string{"client_id=x"}, `}`},
 		{"an unknown one", Options{UserAssigned: []Identity{given}}, []string{"client_id=x"}, unknown},
 		{"one of another kind", Options{UserAssigned: []Identity{given}}, []string{"client_id=Object"}, unknown},

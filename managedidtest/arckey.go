@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// keyLife is made up. The Azure Monitor agent's extension for Linux fetches a key anew every 25 seconds.
+// keyLife is how long a key is valid. The value is made up. The Azure Monitor agent's extension for Linux fetches a new
+// key every 25 seconds.
 const keyLife = time.Minute
 
-// arcKeys are the keys of Azure Arc's challenges, and their files.
+// arcKeys are the keys of Azure Arc's challenges, with their files.
 type arcKeys struct {
-	dir string // zero: none on this system
+	dir string // empty: this system has no default directory
 
 	mu   sync.Mutex // guards live
 	live map[string]arcKey
@@ -28,8 +29,8 @@ type arcKey struct {
 	until time.Time
 }
 
-// newArcKeys uses a given directory, or else the agent's own: Microsoft's page "Access Azure resources by using managed
-// identity on Azure Arc-enabled servers".
+// newArcKeys uses dir, or if it is empty the agent's directory from Microsoft's page "Access Azure resources by using
+// managed identity on Azure Arc-enabled servers".
 func newArcKeys(dir string) *arcKeys {
 	data := os.Getenv("ProgramData")
 	switch {
@@ -45,9 +46,10 @@ func newArcKeys(dir string) *arcKeys {
 	return &arcKeys{dir: dir, live: map[string]arcKey{}}
 }
 
-// Format prints nothing of the keys.
+// Format prints no key.
 func (k *arcKeys) Format(f fmt.State, _ rune) { io.WriteString(f, "{***}") }
 
+// make creates the directory, unless it exists.
 func (k *arcKeys) make() error {
 	if k.dir == "" {
 		return errors.New("managedidtest: the agent of Azure Arc has no folder for its keys here; set Options.KeyDir")
@@ -58,7 +60,7 @@ func (k *arcKeys) make() error {
 	return nil
 }
 
-// add makes a key that is good once, and returns the path of its file. It removes those that are too old.
+// add makes a key that can be used once, and returns the path of its file. It removes expired keys.
 func (k *arcKeys) add(now time.Time) (path string, err error) {
 	if k.dir == "" {
 		return "", k.make()
@@ -68,9 +70,9 @@ func (k *arcKeys) add(now time.Time) (path string, err error) {
 	key := base64URL.EncodeToString(b[:])
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for old, of := range k.live {
-		if !now.Before(of.until) {
-			k.remove(old)
+	for known, entry := range k.live {
+		if !now.Before(entry.until) {
+			k.remove(known)
 		}
 	}
 	path = filepath.Join(k.dir, newGUID()+".key")
@@ -81,17 +83,18 @@ func (k *arcKeys) add(now time.Time) (path string, err error) {
 	return path, nil
 }
 
-// spend reports whether the key is good, and removes it.
-func (k *arcKeys) spend(key string, now time.Time) bool {
+// use reports whether the key is valid, and removes it.
+func (k *arcKeys) use(key string, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	of, ok := k.live[key]
+	entry, ok := k.live[key]
 	if ok {
 		k.remove(key)
 	}
-	return ok && now.Before(of.until)
+	return ok && now.Before(entry.until)
 }
 
+// clear removes all keys.
 func (k *arcKeys) clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -100,11 +103,12 @@ func (k *arcKeys) clear() {
 	}
 }
 
-// remove forgets a key. The caller holds mu.
+// remove deletes a key and its file. The caller holds mu.
 func (k *arcKeys) remove(key string) {
 	os.Remove(k.live[key].path)
 	delete(k.live, key)
 }
 
-// MakeKeyDir makes the directory of [Options].KeyDir, readable by its owner only, unless it is there. Nobody removes it.
+// MakeKeyDir creates the directory of [Options].KeyDir, which only its owner can read. It does nothing if the directory
+// exists. The emulator never removes it.
 func (e *Emulator) MakeKeyDir() error { return e.s.keys.make() }

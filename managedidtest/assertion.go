@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// assertion is what Entra reads in one.
+// assertion is a client assertion. Its fields are what Entra reads in one.
 type assertion struct {
 	Issuer     string       `json:"iss"`
 	Subject    string       `json:"sub"`
 	Audience   audienceList `json:"aud"`
 	NotBefore  epoch        `json:"nbf"`
 	Expires    epoch        `json:"exp"`
-	ResourceID string       `json:"xms_mirid"` // of a managed identity
+	ResourceID string       `json:"xms_mirid"` // only in a managed identity's token
 
 	header    jwtHeader
-	sum       [sha256.Size]byte // of what is signed
+	sum       [sha256.Size]byte // of the signed part
 	signature []byte
 }
 
-// audienceList is a string or an array of them: RFC 7519, section 4.1.3.
+// audienceList is a string or an array of strings: RFC 7519, section 4.1.3.
 type audienceList []string
 
 func (l *audienceList) UnmarshalJSON(b []byte) error {
@@ -34,7 +34,7 @@ func (l *audienceList) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(l))
 }
 
-// epoch is a time in seconds, which MSAL.NET sends as a string.
+// epoch is a time in seconds since 1970. MSAL.NET sends it as a string.
 type epoch int64
 
 func (e *epoch) UnmarshalJSON(b []byte) error {
@@ -43,77 +43,77 @@ func (e *epoch) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-func readAssertion(raw string) (in assertion, problem *refusal) {
+func readAssertion(raw string) (presented assertion, problem *refusal) {
 	parts := strings.Split(raw, ".")
-	if len(parts) != 3 || decodePart(parts[0], &in.header) != nil || decodePart(parts[1], &in) != nil {
-		return in, malformedAssertion()
+	if len(parts) != 3 || decodePart(parts[0], &presented.header) != nil || decodePart(parts[1], &presented) != nil {
+		return presented, malformedAssertion()
 	}
 	var err error
-	if in.signature, err = base64URL.DecodeString(parts[2]); err != nil {
-		return in, malformedAssertion()
+	if presented.signature, err = base64URL.DecodeString(parts[2]); err != nil {
+		return presented, malformedAssertion()
 	}
-	in.sum = sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	return in, nil
+	presented.sum = sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	return presented, nil
 }
 
-// roundingUp makes up for a client that rounds the time to whole seconds, as MSAL for JavaScript does, and so is up to half a second ahead.
+// roundingUp is how far a client's clock may be ahead. MSAL for JavaScript rounds the time to whole seconds, so it may
+// be half a second ahead.
 const roundingUp = time.Second
 
-// checkAssertion checks that the assertion is for one of the application's certificates or federated credentials, and in
-// force. An application that signs with a certificate is itself the issuer; any other issuer is a URL.
-func (s *state) checkAssertion(a *Application, raw string, at realm, now time.Time) *refusal {
-	in, problem := readAssertion(raw)
+// checkAssertion checks that the assertion is valid now, and that it matches a certificate or a federated credential of
+// the application. An application that signs with a certificate is its own issuer. Any other issuer is a URL.
+func (s *state) checkAssertion(a *Application, raw string, dest destination, now time.Time) *refusal {
+	presented, problem := readAssertion(raw)
 	switch {
 	case problem != nil:
 		return problem
-	case at.bound:
-		problem = checkBound(in)
-	case strings.Contains(in.Issuer, "://"):
-		problem = s.checkFederated(a, in)
+	case dest.viaProxy:
+		problem = checkBound(presented)
+	case strings.Contains(presented.Issuer, "://"):
+		problem = s.checkFederated(a, presented)
 	default:
-		problem = a.checkCertified(in, at, now)
+		problem = a.checkCertified(presented, dest, now)
 	}
 	if problem != nil {
 		return problem
 	}
-	from, until := time.Unix(int64(in.NotBefore), 0), time.Unix(int64(in.Expires), 0)
+	from, until := time.Unix(int64(presented.NotBefore), 0), time.Unix(int64(presented.Expires), 0)
 	if now.Add(roundingUp).Before(from) || !now.Before(until) {
 		return untimelyAssertion(now, from, until)
 	}
 	return nil
 }
 
-// checkFederated checks that the assertion is one of the cluster's or a managed identity's, and that a federated credential
-// names it.
-func (s *state) checkFederated(a *Application, in assertion) *refusal {
-	if problem := a.checkFederation(in); problem != nil {
+// checkFederated checks that the cluster or a managed identity issued the assertion, and that a federated credential of
+// the application matches it.
+func (s *state) checkFederated(a *Application, presented assertion) *refusal {
+	if problem := a.checkFederation(presented); problem != nil {
 		return problem
 	}
 	key := &clusterKey().PublicKey
-	if s.isOwnIssuer(in.Issuer) {
-		if key = &signingKey().PublicKey; in.ResourceID == "" {
-			return notFederable(in.Issuer)
+	if s.isEmulatorIssuer(presented.Issuer) {
+		if key = &signingKey().PublicKey; presented.ResourceID == "" {
+			return notFederable(presented.Issuer)
 		}
 	}
-	if in.header.KeyID != keyID(key) {
-		return unknownKey(in.header.KeyID, in.Issuer)
+	if presented.header.KeyID != keyID(key) {
+		return unknownKey(presented.header.KeyID, presented.Issuer)
 	}
-	if in.header.Algorithm != "RS256" || !in.isSignedWith(key) {
+	if presented.header.Algorithm != "RS256" || !presented.isSignedWith(key) {
 		return wrongSignature()
 	}
 	return nil
 }
 
-// isOwnIssuer reports whether the emulator issues tokens by this name.
-func (s *state) isOwnIssuer(issuer string) bool {
-	return slices.ContainsFunc(append([]string{s.options.TenantID}, s.options.OtherTenants...), func(tenant string) bool {
-		return firstVersion(issuer) == issuerHost+tenant+"/"
-	})
+// isEmulatorIssuer reports whether the issuer is that of the emulator in one of its tenants.
+func (s *state) isEmulatorIssuer(issuer string) bool {
+	tenants := append([]string{s.options.TenantID}, s.options.OtherTenants...)
+	return slices.ContainsFunc(tenants, func(tenant string) bool { return v1Issuer(issuer) == issuerHost+tenant+"/" })
 }
 
-// firstVersion returns the issuer as tokens of version 1.0 have it. Managed identities' tokens for the exchange are of
-// version 2.0, and those of the emulator are not.
-func firstVersion(issuer string) string {
+// v1Issuer returns the issuer in the form of version 1.0. A managed identity's token for the exchange has version 2.0
+// in Azure, and version 1.0 in the emulator.
+func v1Issuer(issuer string) string {
 	rest, public := strings.CutPrefix(issuer, "https://login.microsoftonline.com/")
 	if tenant, second := strings.CutSuffix(rest, "/v2.0"); public && second {
 		return issuerHost + tenant + "/"
@@ -121,25 +121,27 @@ func firstVersion(issuer string) string {
 	return issuer
 }
 
-// checkFederation says which part of the assertion matches no federated credential. All parts of one have to match exactly,
-// in case too: Microsoft's page "Workload identity federation".
-func (a *Application) checkFederation(in assertion) *refusal {
+// checkFederation returns an error that names the part of the assertion that matches no federated credential. All parts
+// of one credential must match exactly, including case: Microsoft's page "Workload identity federation".
+func (a *Application) checkFederation(presented assertion) *refusal {
 	if len(a.Federated) == 0 {
-		return noFederation(in)
+		return noFederation(presented)
 	}
-	left := slices.DeleteFunc(slices.Clone(a.Federated), func(f FederatedCredential) bool {
-		return firstVersion(f.Issuer) != firstVersion(in.Issuer)
+	matching := slices.DeleteFunc(slices.Clone(a.Federated), func(f FederatedCredential) bool {
+		return v1Issuer(f.Issuer) != v1Issuer(presented.Issuer)
 	})
-	if len(left) == 0 {
-		return otherFederation(700211, "issuer", in.Issuer)
+	if len(matching) == 0 {
+		return otherFederation(700211, "issuer", presented.Issuer)
 	}
-	left = slices.DeleteFunc(left, func(f FederatedCredential) bool { return f.Subject != in.Subject })
-	if len(left) == 0 {
-		return otherFederation(700213, "subject", in.Subject)
+	matching = slices.DeleteFunc(matching, func(f FederatedCredential) bool { return f.Subject != presented.Subject })
+	if len(matching) == 0 {
+		return otherFederation(700213, "subject", presented.Subject)
 	}
-	left = slices.DeleteFunc(left, func(f FederatedCredential) bool { return !slices.Contains(in.Audience, f.Audience) })
-	if len(left) == 0 {
-		return otherFederation(700212, "audience", strings.Join(in.Audience, ","))
+	matching = slices.DeleteFunc(matching, func(f FederatedCredential) bool {
+		return !slices.Contains(presented.Audience, f.Audience)
+	})
+	if len(matching) == 0 {
+		return otherFederation(700212, "audience", strings.Join(presented.Audience, ","))
 	}
 	return nil
 }

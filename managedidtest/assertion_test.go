@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEntra_sellsATokenForAnAssertion(t *testing.T) {
+func TestEntra_issuesATokenForAnAssertion(t *testing.T) {
 	e := New(&Options{Applications: []Application{{}, {ClientID: "C", Federated: []FederatedCredential{
 		{}, {Subject: "system:serviceaccount:ns:sa", Audience: "A"},
 	}}}})
@@ -21,12 +21,13 @@ func TestEntra_sellsATokenForAnAssertion(t *testing.T) {
 	}{
 		{"of the defaults", e.Applications()[0].ClientID, nil},
 		{"of another application", "C", nil},
-		{"of another account", "C", &TokenFileOptions{Subject: "system:serviceaccount:ns:sa", Audience: "A", Lifetime: time.Minute}},
+		{"of another account", "C", &TokenFileOptions{Subject: "system:serviceaccount:ns:sa", Audience: "A",
+			Lifetime: time.Minute}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newTokenFile(t, e, tt.options)
-			token := buy(t, e, append(withAssertion(read(t, f.Path)+"\n"), "client_id="+tt.client)...)
+			token := requestToken(t, e, append(withAssertion(read(t, f.Path)+"\n"), "client_id="+tt.client)...)
 			c, err := VerifyToken(t.Context(), &http.Client{Transport: e}, e.JWKSURL(), token, vault)
 			require.NoError(t, err)
 			require.Equal(t, tt.client, c.ClientID)
@@ -46,7 +47,7 @@ func TestAssertion_isGoodForItsLife(t *testing.T) {
 		begin := time.Now()
 		old := withAssertion(read(t, f.Path))
 		time.Sleep(time.Hour - time.Nanosecond)
-		buy(t, e, old...)
+		requestToken(t, e, old...)
 		time.Sleep(time.Nanosecond)
 		p, status := refused(t, e, newExchange(t, e, old...))
 		require.Equal(t, 401, status)
@@ -56,12 +57,12 @@ func TestAssertion_isGoodForItsLife(t *testing.T) {
 			"Current time: 2000-01-01T01:00:00.0000000Z, assertion valid from 2000-01-01T00:00:00.0000000Z, "+
 			"expiry time of assertion 2000-01-01T01:00:00.0000000Z. ")
 		require.NoError(t, f.Rotate())
-		buy(t, e, withAssertion(read(t, f.Path))...)
+		requestToken(t, e, withAssertion(read(t, f.Path))...)
 		require.Equal(t, time.Hour, time.Since(begin))
 	})
 }
 
-// changedAssertion is a good assertion but for one thing.
+// changedAssertion returns a valid assertion with one change.
 func changedAssertion(change func(*podClaims)) string {
 	now := time.Now()
 	c := podClaims{
@@ -72,7 +73,7 @@ func changedAssertion(change func(*podClaims)) string {
 	return signJWT(clusterKey(), "", c)
 }
 
-// tampered replaces a part of a good assertion.
+// tampered replaces a part of a valid assertion.
 func tampered(part int, by func(string) string) func() string {
 	return func() string {
 		parts := strings.Split(changedAssertion(func(*podClaims) {}), ".")
@@ -96,7 +97,7 @@ var assertionRefusals = []struct {
 	status    int
 	code      int
 	error     string
-	text      string // its beginning
+	text      string // prefix of the description
 }{
 	{"no JWT", func() string { return "x" }, nil, 400, 50027, "invalid_request", "JWT token is invalid or malformed."},
 	{"no header", tampered(0, to("eA")), nil, 400, 50027, "invalid_request", ""},
@@ -104,20 +105,27 @@ var assertionRefusals = []struct {
 	{"an audience that is none", tampered(1, to("eyJhdWQiOjF9")), nil, 400, 50027, "invalid_request", ""},
 	{"no signature", tampered(2, to("*")), nil, 400, 50027, "invalid_request", ""},
 	{"no federated credential", changing(func(*podClaims) {}), []FederatedCredential{}, 400, 70021, "invalid_request",
-		noRecord + ". Assertion Issuer: '" + clusterIssuer() + "'. Assertion Subject: 'system:serviceaccount:default:emulator'. " +
+		noRecord + ". Assertion Issuer: '" + clusterIssuer() +
+			"'. Assertion Subject: 'system:serviceaccount:default:emulator'. " +
 			"Assertion Audience: 'api://AzureADTokenExchange'. "},
 	{"another issuer", changing(func(c *podClaims) { c.Issuer += "x" }), nil, 401, 700211, "invalid_client",
-		noRecord + " issuer '" + clusterIssuer() + "x'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. "},
-	{"another audience", changing(func(c *podClaims) { c.Audience = []string{"api://AKSIdentityBinding"} }), nil, 401, 700212, "invalid_client",
+		noRecord + " issuer '" + clusterIssuer() + "x'. Check your federated identity credential Subject, Audience " +
+			"and Issuer against the presented assertion. "},
+	{"another audience", changing(func(c *podClaims) { c.Audience = []string{"api://AKSIdentityBinding"} }), nil, 401,
+		700212, "invalid_client",
 		noRecord + " audience 'api://AKSIdentityBinding'. "},
 	{"another subject", changing(func(c *podClaims) { c.Subject += "x" }), nil, 401, 700213, "invalid_client",
 		noRecord + " subject 'system:serviceaccount:default:emulatorx'. "},
-	{"a subject in other case", changing(func(c *podClaims) { c.Subject = strings.ToUpper(c.Subject) }), nil, 401, 700213, "invalid_client", ""},
-	{"two credentials, mixed", changing(func(c *podClaims) { c.Subject = "b" }), []FederatedCredential{{}, {Subject: "b", Audience: "x"}},
+	{"a subject in other case", changing(func(c *podClaims) { c.Subject = strings.ToUpper(c.Subject) }), nil, 401,
+		700213, "invalid_client", ""},
+	{"two credentials, mixed", changing(func(c *podClaims) { c.Subject = "b" }),
+		[]FederatedCredential{{}, {Subject: "b", Audience: "x"}},
 		401, 700212, "invalid_client", ""},
 	{"an unknown key", tampered(0, to("eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ")), nil, 401, 7000272, "invalid_client",
-		"The certificate with identifier x used to sign the federated credential could not be found in the metadata of identity provider " + clusterIssuer() + ". "},
-	{"a tampered signature", tampered(2, flip), nil, 401, 700027, "invalid_client", "Client assertion contains an invalid signature. "},
+		"The certificate with identifier x used to sign the federated credential could not be found in the metadata " +
+			"of identity provider " + clusterIssuer() + ". "},
+	{"a tampered signature", tampered(2, flip), nil, 401, 700027, "invalid_client",
+		"Client assertion contains an invalid signature. "},
 	{"not yet valid", changing(func(c *podClaims) { c.NotBefore += 60 }), nil, 401, 700024, "invalid_client",
 		"Client assertion is not within its valid time range. Current time: "},
 	{"no expiry", changing(func(c *podClaims) { c.Expires = 0 }), nil, 401, 700024, "invalid_client", ""},
@@ -131,7 +139,8 @@ func TestAssertion_isRefused(t *testing.T) {
 			require.Equal(t, tt.status, status)
 			require.Equal(t, []int{tt.code}, p.Codes)
 			require.Equal(t, tt.error, p.Error)
-			require.True(t, strings.HasPrefix(p.Description, fmt.Sprintf("AADSTS%d: %s", tt.code, tt.text)), p.Description)
+			require.True(t, strings.HasPrefix(p.Description, fmt.Sprintf("AADSTS%d: %s", tt.code, tt.text)),
+				p.Description)
 		})
 	}
 }
@@ -146,8 +155,9 @@ func TestAssertion_ofAnotherAlgorithmIsRefused(t *testing.T) {
 func TestAssertion_mayHaveOneAudienceAsAString(t *testing.T) {
 	e := New(nil)
 	now := time.Now().Unix()
-	raw := signJWT(clusterKey(), "", map[string]any{"aud": defaultAudience, "iss": clusterIssuer(), "sub": defaultSubject, "exp": now + 60})
-	buy(t, e, withAssertion(raw)...)
+	raw := signJWT(clusterKey(), "", map[string]any{"aud": defaultAudience, "iss": clusterIssuer(),
+		"sub": defaultSubject, "exp": now + 60})
+	requestToken(t, e, withAssertion(raw)...)
 }
 
 func TestAssertion_ofAnIssuerOfOnesOwn(t *testing.T) {
@@ -155,5 +165,5 @@ func TestAssertion_ofAnIssuerOfOnesOwn(t *testing.T) {
 	e := New(&Options{Applications: []Application{{Federated: []FederatedCredential{{Issuer: issuer}}}}})
 	f, err := e.NewTokenFile(t.TempDir(), &TokenFileOptions{Issuer: issuer})
 	require.NoError(t, err)
-	buy(t, e, withAssertion(read(t, f.Path))...)
+	requestToken(t, e, withAssertion(read(t, f.Path))...)
 }

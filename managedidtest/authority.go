@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// authority is the certificate authority of one Server.
+// authority is the certificate authority of one Server or of one TokenProxy.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// authorityHosts are the names of Entra's hosts: package cloud of azcore, Microsoft's page "National clouds", and for the
-// regional hosts MSAL Go's apps/internal/oauth/ops/authority.
+// authorityHosts are the names of Entra's hosts. They are from package cloud of azcore and from Microsoft's page
+// "National clouds". The regional hosts are from apps/internal/oauth/ops/authority of MSAL Go.
 var authorityHosts = []string{
 	"login.microsoftonline.com",
 	"login.microsoftonline.us",
@@ -45,7 +45,7 @@ func newAuthority() *authority {
 	return a
 }
 
-// issue makes a certificate for loopback, and for further addresses and names.
+// issue makes a server certificate for loopback, and for the IP address and the names. A nil ip is none.
 func (a *authority) issue(ip net.IP, names ...string) tls.Certificate {
 	template := leafTemplate(append([]string{"localhost"}, names...)...)
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
@@ -55,7 +55,7 @@ func (a *authority) issue(ip net.IP, names ...string) tls.Certificate {
 	return a.sign(template)
 }
 
-// leafTemplate is the certificate of a server with these names.
+// leafTemplate returns the template of a server certificate for the names.
 func leafTemplate(names ...string) *x509.Certificate {
 	template := certificate(time.Now().UnixNano(), names[0])
 	template.DNSNames = names

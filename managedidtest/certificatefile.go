@@ -14,29 +14,29 @@ import (
 	"time"
 )
 
-// CertificateFile is a file with a certificate of the first application and its private key, in PEM. It is safe for
+// CertificateFile is a PEM file with a certificate of the first application and its private key. It is safe for
 // concurrent use.
 type CertificateFile struct {
-	// Path is that of the file.
+	// Path is the path of the file.
 	Path string
 
-	s    *state
-	held *heldCertificate // behind a pointer so that printing reads nothing that changes
+	s       *state
+	current *currentCertificate // a pointer, so that printing reads no changing field
 }
 
-type heldCertificate struct {
-	sync.Mutex                   // held while the file changes
-	current    *x509.Certificate // in the file; guarded by the mutex
+type currentCertificate struct {
+	sync.Mutex                    // held while the file changes; guards certificate
+	certificate *x509.Certificate // in the file; nil: none yet
 }
 
 // NewCertificateFile makes a certificate file in the directory, which must exist, and registers its certificate.
-// [Emulator.Environ] of an [EntraCertificate] names the last one that was made. Nobody removes it.
+// [Emulator.Environ] for [EntraCertificate] names the latest one. The emulator never removes the file.
 func (e *Emulator) NewCertificateFile(dir string) (*CertificateFile, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	f := &CertificateFile{Path: filepath.Join(dir, "certificate.pem"), s: e.s, held: &heldCertificate{}}
+	f := &CertificateFile{Path: filepath.Join(dir, "certificate.pem"), s: e.s, current: &currentCertificate{}}
 	if err := f.Rotate(); err != nil {
 		return nil, err
 	}
@@ -46,11 +46,11 @@ func (e *Emulator) NewCertificateFile(dir string) (*CertificateFile, error) {
 	return f, nil
 }
 
-// Rotate puts a new certificate with a new key in the place of the old one, all at once. The new one is registered, and the
-// old one no longer.
+// Rotate replaces the file atomically by one with a new certificate and a new key. It registers the new certificate and
+// unregisters the old one.
 func (f *CertificateFile) Rotate() error {
-	f.held.Lock()
-	defer f.held.Unlock()
+	f.current.Lock()
+	defer f.current.Unlock()
 	key := newSigningKey()()
 	template := certificate(time.Now().UnixNano(), "managedidtest application")
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -68,17 +68,17 @@ func (f *CertificateFile) Rotate() error {
 	var content bytes.Buffer
 	pem.Encode(&content, &pem.Block{Type: "PRIVATE KEY", Bytes: private})
 	pem.Encode(&content, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	f.register(fresh, nil) // before anybody can use it
+	f.register(fresh, nil) // before a client can use it
 	if err := replaceFile(f.Path, content.Bytes()); err != nil {
 		f.register(nil, fresh)
 		return err
 	}
-	f.register(nil, f.held.current)
-	f.held.current = fresh
+	f.register(nil, f.current.certificate)
+	f.current.certificate = fresh
 	return nil
 }
 
-// replaceFile changes what a file holds, all at once.
+// replaceFile replaces a file atomically. Only its owner can read the new one.
 func replaceFile(path string, content []byte) error {
 	fresh, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
@@ -94,12 +94,13 @@ func replaceFile(path string, content []byte) error {
 	return err
 }
 
-// register makes one certificate known and another one unknown; nil means none.
+// register adds the certificate fresh to the first application and removes old. Nil means none.
 func (f *CertificateFile) register(fresh, old *x509.Certificate) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	first := &f.s.applications[0]
-	first.Certificates = slices.DeleteFunc(append(slices.Clone(first.Certificates), fresh), func(c *x509.Certificate) bool { return c == nil || c == old })
+	first.Certificates = slices.DeleteFunc(append(slices.Clone(first.Certificates), fresh),
+		func(c *x509.Certificate) bool { return c == nil || c == old })
 }
 
 func (s *state) lastCertificateFile() string {
@@ -108,6 +109,7 @@ func (s *state) lastCertificateFile() string {
 	return s.certFile
 }
 
+// must panics if err is not nil.
 func must(err error) {
 	if err != nil {
 		panic("managedidtest: " + strings.TrimPrefix(err.Error(), "managedidtest: "))

@@ -18,7 +18,7 @@ func TestCertificateFile_isRegisteredAsItRotates(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, f.Path, e.Environ(EntraCertificate)["AZURE_CLIENT_CERTIFICATE_PATH"])
 	var all sync.WaitGroup
-	all.Go(func() { // while a client looks the application up
+	all.Go(func() { // a client looks up the application meanwhile
 		for range 100 {
 			e.Applications()
 		}
@@ -54,5 +54,6 @@ func TestSetenv_makesACertificateFile(t *testing.T) {
 	require.NotEmpty(t, first["AZURE_CLIENT_CERTIFICATE_PATH"])
 	require.Equal(t, e.TenantID(), first["AZURE_TENANT_ID"])
 	e.Setenv(t, EntraCertificate, IMDS)
-	require.Equal(t, first["AZURE_CLIENT_CERTIFICATE_PATH"], e.Environ(EntraCertificate)["AZURE_CLIENT_CERTIFICATE_PATH"], "it is still there")
+	require.Equal(t, first["AZURE_CLIENT_CERTIFICATE_PATH"],
+		e.Environ(EntraCertificate)["AZURE_CLIENT_CERTIFICATE_PATH"], "it is still there")
 }

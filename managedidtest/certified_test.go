@@ -14,13 +14,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// applicationKey and otherKey are made once, since that takes long.
+// applicationKey and otherKey are made once, since this is slow.
 var applicationKey, otherKey = newSigningKey(), newSigningKey()
 
 func newCertificate(t *testing.T, key crypto.Signer, change func(*x509.Certificate)) *x509.Certificate {
@@ -46,7 +45,7 @@ func x5t(c *x509.Certificate) []byte {
 	return sum[:]
 }
 
-// signCertified signs with the algorithm that the header names.
+// signCertified signs an assertion with the algorithm that the header names.
 func signCertified(t *testing.T, key *rsa.PrivateKey, header, claims map[string]any) string {
 	t.Helper()
 	signed := jsonPart(header) + "." + jsonPart(claims)
@@ -54,7 +53,8 @@ func signCertified(t *testing.T, key *rsa.PrivateKey, header, claims map[string]
 	var signature []byte
 	var err error
 	if header["alg"] == "PS256" {
-		signature, err = rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		signature, err = rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:],
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	} else {
 		signature, err = rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	}
@@ -62,7 +62,7 @@ func signCertified(t *testing.T, key *rsa.PrivateKey, header, claims map[string]
 	return signed + "." + base64URL.EncodeToString(signature)
 }
 
-// certified is what the rows change of a good assertion.
+// certified is a valid assertion that a row changes.
 type certified struct {
 	header, claims map[string]any
 	key            *rsa.PrivateKey
@@ -72,22 +72,26 @@ func newCertified(e *Emulator, c *x509.Certificate) *certified {
 	now, id := time.Now().Unix(), e.Applications()[0].ClientID
 	return &certified{
 		header: map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": base64URL.EncodeToString(x5tS256(c))},
-		claims: map[string]any{"aud": e.AuthorityHost + e.TenantID() + "/oauth2/v2.0/token", "iss": id, "sub": id, "jti": newGUID(), "nbf": now, "exp": now + 600},
-		key:    applicationKey(),
+		claims: map[string]any{"aud": e.AuthorityHost + e.TenantID() + "/oauth2/v2.0/token", "iss": id, "sub": id,
+			"jti": newGUID(), "nbf": now, "exp": now + 600},
+		key: applicationKey(),
 	}
 }
 
-func TestEntra_sellsATokenForACertificate(t *testing.T) {
+func TestEntra_issuesATokenForACertificate(t *testing.T) {
 	c := newCertificate(t, applicationKey(), nil)
-	e := New(&Options{TenantID: "contoso.example", Applications: []Application{{Secrets: []Secret{}, Certificates: []*x509.Certificate{
-		newCertificate(t, otherKey(), nil), c}}}})
+	e := New(&Options{TenantID: "contoso.example", Applications: []Application{{Secrets: []Secret{},
+		Certificates: []*x509.Certificate{
+			newCertificate(t, otherKey(), nil), c}}}})
 	other := newCertificate(t, otherKey(), nil)
 	for _, tt := range []struct {
 		name   string
 		change func(*certified)
 	}{
 		{"as RFC 7515 has it", func(*certified) {}},
-		{"as MSAL Go has it", func(a *certified) { a.header["x5t#S256"] = base64.StdEncoding.EncodeToString(x5tS256(c)) }},
+		{"as MSAL Go has it", func(a *certified) {
+			a.header["x5t#S256"] = base64.StdEncoding.EncodeToString(x5tS256(c))
+		}},
 		{"with RS256", func(a *certified) { a.header["alg"] = "RS256" }},
 		{"with the old thumbprint", func(a *certified) {
 			a.header = map[string]any{"alg": "RS256", "x5t": base64URL.EncodeToString(x5t(c))}
@@ -96,7 +100,8 @@ func TestEntra_sellsATokenForACertificate(t *testing.T) {
 			a.header = map[string]any{"alg": "PS256", "x5t": base64.StdEncoding.EncodeToString(x5t(c))}
 		}},
 		{"with its chain", func(a *certified) {
-			a.header["x5c"] = []string{base64.StdEncoding.EncodeToString(c.Raw), base64.StdEncoding.EncodeToString(other.Raw)}
+			a.header["x5c"] = []string{base64.StdEncoding.EncodeToString(c.Raw),
+				base64.StdEncoding.EncodeToString(other.Raw)}
 		}},
 		{"with times as strings", func(a *certified) {
 			a.claims["nbf"], a.claims["exp"] = fmt.Sprint(a.claims["nbf"]), fmt.Sprint(a.claims["exp"])
@@ -108,7 +113,7 @@ func TestEntra_sellsATokenForACertificate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newCertified(e, c)
 			tt.change(a)
-			token := buy(t, e, withAssertion(signCertified(t, a.key, a.header, a.claims))...)
+			token := requestToken(t, e, withAssertion(signCertified(t, a.key, a.header, a.claims))...)
 			claims, err := VerifyToken(t.Context(), &http.Client{Transport: e}, e.JWKSURL(), token, vault)
 			require.NoError(t, err)
 			require.Equal(t, e.Applications()[0].ClientID, claims.ClientID)
@@ -120,50 +125,69 @@ func TestCertificate_isRefused(t *testing.T) {
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	c, ec := newCertificate(t, applicationKey(), nil), newCertificate(t, ecKey, nil)
-	expired := newCertificate(t, applicationKey(), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	ended := time.Now().Add(-time.Minute)
+	expired := newCertificate(t, applicationKey(), func(c *x509.Certificate) { c.NotAfter = ended })
 	other := newCertificate(t, applicationKey(), nil)
 	e := New(&Options{Applications: []Application{{Certificates: []*x509.Certificate{c, ec, expired}}}})
-	const notRegistered = "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key "
+	const notRegistered = "The certificate with identifier used to sign the client assertion is not registered on " +
+		"application. [Reason - The key "
 	thumbprint := func(sum []byte) string { return fmt.Sprintf(" Thumbprint of key used by client: '%X', Please", sum) }
-	const wrong = "Client assertion contains an invalid signature. [Reason - The provided signature value did not match the expected signature value.]"
+	const wrong = "Client assertion contains an invalid signature. [Reason - The provided signature value did not " +
+		"match the expected signature value.]"
 	for _, tt := range []struct {
 		name   string
 		change func(*certified)
 		code   int
-		text   string // its beginning
+		text   string // prefix of the description
 	}{
-		{"another", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(other)) }, 700027, notRegistered + "was not found.," + thumbprint(x5tS256(other))},
+		{"another", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(other)) }, 700027,
+			notRegistered + "was not found.," + thumbprint(x5tS256(other))},
 		{"another, by the old thumbprint", func(a *certified) {
 			delete(a.header, "x5t#S256")
 			a.header["x5t"] = base64URL.EncodeToString(x5t(other))
 		}, 700027, notRegistered + "was not found.," + thumbprint(x5t(other))},
-		{"no thumbprint", func(a *certified) { delete(a.header, "x5t#S256") }, 700027, notRegistered + "was not found., Please"},
-		{"no base64", func(a *certified) { a.header["x5t#S256"] = "*" }, 700027, notRegistered + "was not found., Please"},
-		{"hexadecimal", func(a *certified) { a.header["x5t#S256"] = fmt.Sprintf("%X", x5tS256(c)) }, 700027, notRegistered + "was not found.,"},
-		{"expired", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(expired)) }, 700027, notRegistered + "used is expired.," + thumbprint(x5tS256(expired))},
+		{"no thumbprint", func(a *certified) { delete(a.header, "x5t#S256") }, 700027, notRegistered +
+			"was not found., Please"},
+		{"no base64", func(a *certified) { a.header["x5t#S256"] = "*" }, 700027, notRegistered +
+			"was not found., Please"},
+		{"hexadecimal", func(a *certified) { a.header["x5t#S256"] = fmt.Sprintf("%X", x5tS256(c)) }, 700027,
+			notRegistered + "was not found.,"},
+		{"expired", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(expired)) }, 700027,
+			notRegistered + "used is expired.," + thumbprint(x5tS256(expired))},
 		{"of another key", func(a *certified) { a.key = otherKey() }, 700027, wrong},
-		{"an EC certificate", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(ec)) }, 700027, wrong},
+		{"an EC certificate", func(a *certified) { a.header["x5t#S256"] = base64URL.EncodeToString(x5tS256(ec)) },
+			700027, wrong},
 		{"another algorithm", func(a *certified) { a.header["alg"] = "none" }, 700027, wrong},
-		{"another client", func(a *certified) { a.claims["iss"], a.claims["sub"] = "x", "x" }, 700021, "Client assertion application identifier doesn't match 'client_id' parameter. "},
+		{"another client", func(a *certified) { a.claims["iss"], a.claims["sub"] = "x", "x" }, 700021,
+			"Client assertion application identifier doesn't match 'client_id' parameter. "},
 		{"no issuer", func(a *certified) { delete(a.claims, "iss") }, 700021, ""},
-		{"another subject", func(a *certified) { a.claims["sub"] = "x" }, 50048, "Subject must match the issuer claim in the client assertion."},
-		{"another tenant", func(a *certified) { a.claims["aud"] = e.AuthorityHost + "x/oauth2/v2.0/token" }, 700023, "Client assertion audience claim does not match Realm issuer. "},
-		{"another host", func(a *certified) { a.claims["aud"] = "https://login.microsoftonline.us/" + e.TenantID() + "/v2.0" }, 700023, ""},
+		{"another subject", func(a *certified) { a.claims["sub"] = "x" }, 50048,
+			"Subject must match the issuer claim in the client assertion."},
+		{"another tenant", func(a *certified) { a.claims["aud"] = e.AuthorityHost + "x/oauth2/v2.0/token" }, 700023,
+			"Client assertion audience claim does not match Realm issuer. "},
+		{"another host", func(a *certified) {
+			a.claims["aud"] = "https://login.microsoftonline.us/" + e.TenantID() + "/v2.0"
+		}, 700023, ""},
 		{"another path", func(a *certified) { a.claims["aud"] = a.claims["aud"].(string) + "/x" }, 700023, ""},
-		{"no TLS", func(a *certified) { a.claims["aud"] = strings.Replace(a.claims["aud"].(string), "https", "http", 1) }, 700023, ""},
+		{"no TLS", func(a *certified) {
+			a.claims["aud"] = strings.Replace(a.claims["aud"].(string), "https", "http", 1)
+		}, 700023, ""},
 		{"no audience", func(a *certified) { delete(a.claims, "aud") }, 700023, ""},
 		{"no URL as audience", func(a *certified) { a.claims["aud"] = "https://%zz" }, 700023, ""},
-		{"not yet valid", func(a *certified) { a.claims["nbf"] = time.Now().Unix() + 60 }, 700024, "Client assertion is not within its valid time range. Current time: "},
+		{"not yet valid", func(a *certified) { a.claims["nbf"] = time.Now().Unix() + 60 }, 700024,
+			"Client assertion is not within its valid time range. Current time: "},
 		{"no longer valid", func(a *certified) { a.claims["exp"] = time.Now().Unix() - 1 }, 700024, ""},
 		{"no expiry", func(a *certified) { delete(a.claims, "exp") }, 700024, ""},
-		{"a time that is none", func(a *certified) { a.claims["exp"] = "soon" }, 50027, "JWT token is invalid or malformed."},
+		{"a time that is none", func(a *certified) { a.claims["exp"] = "soon" }, 50027,
+			"JWT token is invalid or malformed."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newCertified(e, c)
 			tt.change(a)
 			p, status := refused(t, e, newExchange(t, e, withAssertion(signCertified(t, a.key, a.header, a.claims))...))
 			require.Equal(t, []int{tt.code}, p.Codes)
-			require.True(t, strings.HasPrefix(p.Description, fmt.Sprintf("AADSTS%d: %s", tt.code, tt.text)), p.Description)
+			require.True(t, strings.HasPrefix(p.Description, fmt.Sprintf("AADSTS%d: %s", tt.code, tt.text)),
+				p.Description)
 			if tt.code != 50027 {
 				require.Equal(t, 401, status)
 				require.Equal(t, "invalid_client", p.Error)
@@ -172,7 +196,7 @@ func TestCertificate_isRefused(t *testing.T) {
 	}
 }
 
-func TestRealm_regionalHostsHaveThePublicAudience(t *testing.T) {
+func TestDestination_regionalHostsHaveThePublicAudience(t *testing.T) {
 	for _, tt := range []struct {
 		host, audience string
 		want           bool
@@ -186,79 +210,9 @@ func TestRealm_regionalHostsHaveThePublicAudience(t *testing.T) {
 		{"127.0.0.1:1", "https://127.0.0.1:1/", false},
 		{"127.0.0.1:1", "https://127.0.0.1/t", false},
 	} {
-		require.Equal(t, tt.want, realm{tt.host, []string{"t"}, false}.isMeant(tt.audience), "%s %s", tt.host, tt.audience)
+		require.Equal(t, tt.want, destination{tt.host, []string{"t"}, false}.accepts(tt.audience), "%s %s", tt.host,
+			tt.audience)
 	}
-}
-
-// exchanged is a managed identity's token for the exchange.
-func exchanged(t *testing.T, e *Emulator) string {
-	t.Helper()
-	token := getToken(t, e, IMDS, "resource="+defaultAudience)
-	return token["access_token"]
-}
-
-func TestEntra_sellsATokenForAManagedIdentity(t *testing.T) {
-	subject := New(nil).SystemAssigned().ObjectID
-	tenant := New(nil).TenantID()
-	for name, issuer := range map[string]string{
-		"by the issuer of version 2.0": "https://login.microsoftonline.com/" + tenant + "/v2.0",
-		"by that of the token itself":  "https://sts.windows.net/" + tenant + "/",
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := New(&Options{Applications: []Application{{Secrets: []Secret{}, Federated: []FederatedCredential{{Issuer: issuer, Subject: subject}}}}})
-			c, err := VerifyToken(t.Context(), &http.Client{Transport: e}, e.JWKSURL(), buy(t, e, withAssertion(exchanged(t, e))...), vault)
-			require.NoError(t, err)
-			require.Equal(t, e.Applications()[0].ClientID, c.ClientID)
-		})
-	}
-}
-
-func TestManagedIdentity_asAnAssertionIsRefused(t *testing.T) {
-	tenant, subject := New(nil).TenantID(), New(nil).SystemAssigned().ObjectID
-	issuer := "https://login.microsoftonline.com/" + tenant + "/v2.0"
-	application := New(nil).Applications()[0]
-	for _, tt := range []struct {
-		name      string
-		federated FederatedCredential
-		raw       func(t *testing.T, e *Emulator) string
-		code      int
-	}{
-		{"another tenant", FederatedCredential{Issuer: "https://login.microsoftonline.com/x/v2.0", Subject: subject}, exchanged, 700211},
-		{"another identity", FederatedCredential{Issuer: issuer, Subject: "x"}, exchanged, 700213},
-		{"another resource", FederatedCredential{Issuer: issuer, Subject: subject}, func(t *testing.T, e *Emulator) string {
-			return getToken(t, e, IMDS)["access_token"]
-		}, 700212},
-		{"the token of an application", FederatedCredential{Issuer: issuer, Subject: application.ObjectID}, func(t *testing.T, e *Emulator) string {
-			return buy(t, e, "scope="+defaultAudience+"/.default")
-		}, 700236},
-		{"a tampered signature", FederatedCredential{Issuer: issuer, Subject: subject}, func(t *testing.T, e *Emulator) string {
-			parts := strings.Split(exchanged(t, e), ".")
-			parts[2] = flip(parts[2])
-			return strings.Join(parts, ".")
-		}, 700027},
-		{"the key of the cluster", FederatedCredential{Issuer: issuer, Subject: subject}, func(_ *testing.T, e *Emulator) string {
-			return signJWT(clusterKey(), "JWT", map[string]any{"iss": issuer, "sub": subject, "aud": defaultAudience, "xms_mirid": "r"})
-		}, 7000272},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			e := New(&Options{Applications: []Application{{Federated: []FederatedCredential{tt.federated}}}})
-			p, _ := refused(t, e, newExchange(t, e, withAssertion(tt.raw(t, e))...))
-			require.Equal(t, []int{tt.code}, p.Codes, p.Description)
-		})
-	}
-}
-
-func TestManagedIdentity_asAnAssertionExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		issuer := "https://login.microsoftonline.com/" + New(nil).TenantID() + "/v2.0"
-		e := New(&Options{Applications: []Application{{Federated: []FederatedCredential{{Issuer: issuer, Subject: New(nil).SystemAssigned().ObjectID}}}}})
-		raw := withAssertion(exchanged(t, e))
-		time.Sleep(time.Hour - time.Second)
-		buy(t, e, raw...)
-		time.Sleep(time.Second)
-		p, _ := refused(t, e, newExchange(t, e, raw...))
-		require.Equal(t, []int{700024}, p.Codes)
-	})
 }
 
 func TestCertificates_areCopies(t *testing.T) {

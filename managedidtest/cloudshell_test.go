@@ -29,9 +29,14 @@ func TestCloudShell_refuses(t *testing.T) {
 			`{"error":{"code":"MethodNotAllowed","message":"The method must be POST."}}`},
 		{"no metadata header", []string{vault}, func(r *http.Request) { r.Header.Del("Metadata") }, 400,
 			`{"error":{"code":"MetadataHeaderMissing","message":"The Metadata header must be true."}}`},
-		{"no resource", nil, nil, 400, `{"error":{"code":"AudienceNotSupported","message":"Audience  is not a supported MSI token audience."}}`},
-		{"two resources", []string{"a", "b"}, nil, 400, `{"error":{"code":"AudienceNotSupported","message":"Audience a is not a supported MSI token audience."}}`},
-		{"a body that is no form", []string{vault}, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }, 400,
+		{"no resource", nil, nil, 400,
+			`{"error":{"code":"AudienceNotSupported","message":"Audience  is not a supported MSI token audience."}}`},
+		{"two resources", []string{"a", "b"}, nil, 400,
+			`{"error":{"code":"AudienceNotSupported","message":"Audience a is not a supported MSI token audience."}}`},
+		{"a body that is no form", []string{vault}, func(r *http.Request) {
+			r.Header.Set("Content-Type",
+				"application/json")
+		}, 400,
 			`{"error":{"code":"AudienceNotSupported","message":"Audience  is not a supported MSI token audience."}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,7 +58,8 @@ func TestCloudShell_givesTheUsersToken(t *testing.T) {
 	srv := newServer(t, &Options{NoSystemAssigned: true, UserAssigned: make([]Identity, 1)})
 	status, _, body := send(t, srv.Client(), newShell(t, srv.Emulator, vault))
 	require.Equal(t, 200, status)
-	require.Regexp(t, `^{"access_token":"[\w-]+\.[\w-]+\.[\w-]+","refresh_token":"","expires_in":"\d+","expires_on":"\d+","not_before":"\d+",`+
+	require.Regexp(t, `^{"access_token":"[\w-]+\.[\w-]+\.[\w-]+","refresh_token":"",`+
+		`"expires_in":"\d+","expires_on":"\d+","not_before":"\d+",`+
 		regexp.QuoteMeta(`"resource":"https://vault.azure.net","token_type":"Bearer"}`)+`$`, body)
 	raw := regexp.MustCompile(`"access_token":"([^"]+)"`).FindStringSubmatch(body)[1]
 	claims, err := VerifyToken(t.Context(), srv.Client(), srv.JWKSURL(), raw, vault)
@@ -67,5 +73,6 @@ func TestCloudShell_givesTheUsersToken(t *testing.T) {
 	r := srv.Requests()[0]
 	require.Equal(t, vault, r.Resource)
 	require.Equal(t, claims.ClientID, r.Identity)
-	require.Regexp(t, `^\S+ POST /oauth2/token resource=https://vault\.azure\.net 200 identity=`+claims.ClientID+`$`, r.String())
+	require.Regexp(t, `^\S+ POST /oauth2/token resource=https://vault\.azure\.net 200 identity=`+claims.ClientID+`$`,
+		r.String())
 }

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// serviceAccount begins the subject of a service account's token; its namespace and name follow, parted by a colon.
+// serviceAccount is the prefix of a service account's subject. The namespace, a colon and the name follow.
 const serviceAccount = "system:serviceaccount:"
 
 // clusterKey signs the tokens of service accounts.
 var clusterKey = newSigningKey()
 
-// clusterIssuer is the URL of the cluster's OpenID issuer, in the form that AKS gives it. Nothing is served there.
+// clusterIssuer returns the URL of the cluster's OpenID issuer, in AKS's format. Nothing is served there.
 func clusterIssuer() string { return "https://oidc.prod-aks.azure.com/" + stableGUID("cluster") + "/" }
 
-// podClaims are those of a projected token: Kubernetes' page "Managing Service Accounts".
+// podClaims are the claims of a projected token: Kubernetes' page "Managing Service Accounts".
 type podClaims struct {
 	Audience   []string `json:"aud"`
 	Expires    int64    `json:"exp"`
@@ -38,7 +38,7 @@ type object struct {
 	UID  string `json:"uid"`
 }
 
-// podToken makes the token that kubelet asks for.
+// podToken returns a token as kubelet requests it for a pod.
 func podToken(o TokenFileOptions, now time.Time) string {
 	namespace, name, _ := strings.Cut(strings.TrimPrefix(o.Subject, serviceAccount), ":")
 	return signJWT(clusterKey(), "", podClaims{

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// delivery is how a body comes, after a fault.
+// delivery says how a body is sent under a fault. The zero delivery sends it normally.
 type delivery struct {
 	pace   time.Duration
 	length int64
@@ -21,12 +21,12 @@ type delivery struct {
 	reset  bool
 }
 
-// errCut says that the body ended too early.
+// errCut means that the body ends too early.
 var errCut = errors.New("body cut")
 
 func (f *Fault) delivery() delivery { return delivery{f.Pace, f.Length, f.Cut, f.Reset} }
 
-// body reads what is sent of the body, and returns io.EOF, errCut or errReset at its end.
+// reader returns a reader of the part of the body that is sent. It ends with io.EOF, errCut or errReset.
 func (a answer) reader(ctx context.Context) io.Reader {
 	body, end := a.body, io.EOF
 	if a.cut > 0 && a.cut < len(body) {
@@ -38,7 +38,7 @@ func (a answer) reader(ctx context.Context) io.Reader {
 	return &pacedReader{ctx: ctx, body: body, pace: a.pace, end: end}
 }
 
-// announced is the value of Content-Length, "" if there is none.
+// announced returns the value of Content-Length, or "" if there is none.
 func (a answer) announced() string {
 	n := cmp.Or(a.length, int64(len(a.body)))
 	if n < 0 {
@@ -47,6 +47,7 @@ func (a answer) announced() string {
 	return strconv.FormatInt(n, 10)
 }
 
+// pacedReader reads body with a pause of pace before each byte. It then returns end.
 type pacedReader struct {
 	ctx  context.Context
 	body []byte
@@ -71,7 +72,8 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 
 // send writes the answer to a connection.
 func (a answer) send(w http.ResponseWriter, r *http.Request) {
-	w.Header()["Content-Type"] = nil // no guess, unless the answer has one
+	// net/http must not guess a Content-Type.
+	w.Header()["Content-Type"] = nil
 	maps.Copy(w.Header(), a.header)
 	if n := a.announced(); n != "" {
 		w.Header().Set("Content-Length", n)
@@ -81,7 +83,8 @@ func (a answer) send(w http.ResponseWriter, r *http.Request) {
 		w.Write(a.body)
 		return
 	}
-	out, body, surplus := http.NewResponseController(w), a.reader(r.Context()), 0 < a.length && a.length < int64(len(a.body))
+	out, body, surplus := http.NewResponseController(w), a.reader(r.Context()), 0 < a.length &&
+		a.length < int64(len(a.body))
 	if surplus {
 		body = io.LimitReader(body, a.length)
 	}
@@ -96,7 +99,7 @@ func (a answer) send(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 	case err != nil && !errors.Is(err, http.ErrBodyNotAllowed):
 		panic(http.ErrAbortHandler)
-	case surplus: // net/http itself sends no more than was announced
+	case surplus: // net/http does not send more than it announced
 		if conn, _, err := out.Hijack(); err == nil {
 			conn.Write(a.body[a.length:])
 			conn.Close()
@@ -108,7 +111,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// response is the answer as net/http's Transport would return it.
+// response returns the answer in the form in which net/http's Transport returns it.
 func (a answer) response(r *http.Request) *http.Response {
 	resp := &http.Response{
 		Status:     strconv.Itoa(a.status) + " " + http.StatusText(a.status),
@@ -130,28 +133,29 @@ func (a answer) response(r *http.Request) *http.Response {
 	return resp
 }
 
-// asReceived is a body as net/http's client reads it: the announced length, or an error.
+// asReceived is a body in the form in which net/http's client reads it. It ends after the announced length, or with an
+// error.
 type asReceived struct {
 	io.Reader
-	request *http.Request
-	left    int64 // negative: to the end
+	request   *http.Request
+	remaining int64 // bytes that may still be read; negative: no limit
 }
 
 func (r *asReceived) Read(p []byte) (int, error) {
-	if r.left >= 0 && int64(len(p)) > r.left {
-		p = p[:r.left]
+	if r.remaining >= 0 && int64(len(p)) > r.remaining {
+		p = p[:r.remaining]
 	}
-	if r.left == 0 {
+	if r.remaining == 0 {
 		return 0, io.EOF
 	}
 	n, err := r.Reader.Read(p)
-	if r.left > 0 {
-		r.left -= int64(n)
+	if r.remaining > 0 {
+		r.remaining -= int64(n)
 	}
 	switch {
 	case err == errReset:
 		err = connError("read", "read", r.request, syscall.ECONNRESET)
-	case err == errCut, err == io.EOF && r.left > 0:
+	case err == errCut, err == io.EOF && r.remaining > 0:
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

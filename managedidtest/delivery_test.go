@@ -35,7 +35,8 @@ func TestDelivery_isTheSameOverSocketsAndWithout(t *testing.T) {
 	defer s.Close()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, row := range deliveries {
-		for name, do := range map[string]func(*http.Request) (*http.Response, error){"sockets": client.Do, "none": New(nil).Do} {
+		for name, do := range map[string]func(*http.Request) (*http.Response, error){"sockets": client.Do,
+			"none": New(nil).Do} {
 			t.Run(row.name+" "+name, func(t *testing.T) {
 				e := s.Emulator
 				if name == "none" {
@@ -48,7 +49,8 @@ func TestDelivery_isTheSameOverSocketsAndWithout(t *testing.T) {
 				require.NoError(t, err)
 				body, err := io.ReadAll(resp.Body)
 				require.NoError(t, resp.Body.Close())
-				if name == "none" || row.err != syscall.ECONNRESET { // a reset may overtake what was sent before it
+				// A reset may overtake the bytes that were sent before it.
+				if name == "none" || row.err != syscall.ECONNRESET {
 					require.Equal(t, row.body, string(body))
 				}
 				require.True(t, errors.Is(err, row.err), "%v", err)

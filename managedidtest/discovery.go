@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// sharedTenants stand for the tenant of whoever signs in.
+// sharedTenants are names in the place of a tenant. They stand for the tenant of the user who signs in.
 var sharedTenants = []string{"common", "organizations"}
 
 // discovery answers with Entra's documents, as recorded for the Azure SDKs.
@@ -25,7 +25,7 @@ func (s *state) discovery(r *http.Request) answer {
 		var problem *refusal
 		if tenant, problem = s.tenant(tenantOf(r)); problem != nil {
 			problem.name = "invalid_tenant"
-			return problem.answer(Discovery, r, time.Now())
+			return problem.asAnswer(Discovery, r, time.Now())
 		}
 	}
 	if strings.HasSuffix(path, tenantKeysPath) {
@@ -34,7 +34,7 @@ func (s *state) discovery(r *http.Request) answer {
 	return jsonAnswer(http.StatusOK, Discovery, openIDConfiguration(hostOf(r), tenant))
 }
 
-// openID is an OpenID document: OpenID Connect Discovery 1.0, section 3.
+// openID is an OpenID provider document: OpenID Connect Discovery 1.0, section 3.
 type openID struct {
 	TokenEndpoint string   `json:"token_endpoint"`
 	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
@@ -49,7 +49,8 @@ type openID struct {
 	CloudInstance string   `json:"cloud_instance_name"`
 }
 
-// openIDConfiguration has the request's host in every address, so that a client finds the issuer to be its authority's.
+// openIDConfiguration returns the document of a tenant. Every URL has the host of the request, so the issuer matches
+// the client's authority.
 func openIDConfiguration(host, tenant string) openID {
 	issuer := tenant
 	if slices.Contains(sharedTenants, tenant) {
@@ -71,6 +72,7 @@ func openIDConfiguration(host, tenant string) openID {
 	}
 }
 
+// instanceDocument is the answer of instance discovery.
 type instanceDocument struct {
 	TenantDiscovery string  `json:"tenant_discovery_endpoint"`
 	Version         string  `json:"api-version"`
@@ -88,16 +90,15 @@ var publicCloud = cloud{
 	[]string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"},
 }
 
-// instance vouches for every authority host, so that a client which is sent to the emulator by another name than Entra's
-// trusts it.
+// instance declares every authority host valid. A client then trusts an emulator whose host is not one of Entra's.
 func instance(r *http.Request) answer {
 	given := r.URL.Query().Get("authorization_endpoint")
 	if given == "" {
-		return missing("authorization_endpoint").answer(Discovery, r, time.Now())
+		return missing("authorization_endpoint").asAnswer(Discovery, r, time.Now())
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return unknownInstance().answer(Discovery, r, time.Now())
+		return unknownInstance().asAnswer(Discovery, r, time.Now())
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	d := instanceDocument{"https://" + u.Host + "/" + tenant + "/" + openIDPath, "1.1", []cloud{publicCloud}}

@@ -29,7 +29,8 @@ func TestDiscovery_hasTheOpenIDDocument(t *testing.T) {
 		{"organizations", "organizations", "{tenantid}"},
 	} {
 		var d openID
-		code, header := document(t, srv.Client(), srv.AuthorityHost+tt.given+"/v2.0/.well-known/openid-configuration", &d)
+		code, header := document(t, srv.Client(),
+			srv.AuthorityHost+tt.given+"/v2.0/.well-known/openid-configuration", &d)
 		require.Equal(t, 200, code)
 		require.Equal(t, "max-age=86400, private", header.Get("Cache-Control"))
 		require.Equal(t, srv.AuthorityHost+tt.tenant+"/oauth2/v2.0/token", d.TokenEndpoint)
@@ -40,7 +41,7 @@ func TestDiscovery_hasTheOpenIDDocument(t *testing.T) {
 
 func TestDiscovery_hasTheKeys(t *testing.T) {
 	srv := newServer(t, nil)
-	token := buy(t, srv.Emulator)
+	token := requestToken(t, srv.Emulator)
 	for _, tenant := range []string{srv.TenantID(), "common"} {
 		var d openID
 		document(t, srv.Client(), srv.AuthorityHost+tenant+"/v2.0/.well-known/openid-configuration", &d)
@@ -59,11 +60,13 @@ func TestDiscovery_vouchesForEveryAuthority(t *testing.T) {
 		"127.0.0.1:1234":            {public, {"127.0.0.1:1234", "127.0.0.1:1234", []string{"127.0.0.1:1234"}}},
 	} {
 		e := New(nil)
-		q := url.Values{"api-version": {"1.1"}, "authorization_endpoint": {"https://" + host + "/T/oauth2/v2.0/authorize"}}
+		q := url.Values{"api-version": {"1.1"}, "authorization_endpoint": {"https://" + host +
+			"/T/oauth2/v2.0/authorize"}}
 		var d instanceDocument
 		code, _ := document(t, e, e.AuthorityHost+"common/discovery/instance?"+q.Encode(), &d)
 		require.Equal(t, 200, code)
-		require.Equal(t, instanceDocument{"https://" + host + "/T/v2.0/.well-known/openid-configuration", "1.1", want}, d)
+		discovery := "https://" + host + "/T/v2.0/.well-known/openid-configuration"
+		require.Equal(t, instanceDocument{discovery, "1.1", want}, d)
 		require.Equal(t, Discovery, e.Requests()[0].Endpoint)
 	}
 }

@@ -1,35 +1,36 @@
-// Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens, in the manner of
-// net/http/httptest: the metadata service of virtual machines (IMDS), the endpoint of App Service, Functions and Container
-// Apps, the agent of Azure Arc, those of Cloud Shell, of Azure ML and of Service Fabric's nodes, and Entra itself, which sells
-// tokens to applications for a client secret, for an assertion signed with a certificate's key, for the token of a service
-// account, as in a pod of Kubernetes with workload identity, or for a managed identity's.
+// Package managedidtest emulates the endpoints from which a program on an Azure host gets its tokens. It works like
+// net/http/httptest. It emulates the metadata service of virtual machines (IMDS), the endpoint of App Service,
+// Functions and Container Apps, the agent of Azure Arc, and the endpoints of Cloud Shell, Azure ML and Service Fabric.
+// It also emulates Entra, which issues tokens to an application that has one of four credentials: a client secret, an
+// assertion signed with a certificate's key, the token of a Kubernetes service account (workload identity), or the
+// token of a managed identity.
 //
 // [NewServer] listens on loopback. [Emulator.Setenv] points a test's environment at it:
 //
 //	srv := managedidtest.NewServer(nil)
 //	defer srv.Close()
 //	srv.Setenv(t, managedidtest.AppService)
-//	// … the code under test asks for a token …
+//	// … the code under test requests a token …
 //	require.Len(t, srv.Requests(), 1)
 //
-// Entra's endpoints are there over TLS only; [Server.Client] trusts their certificate:
+// Entra's endpoints are served over TLS only. [Server.Client] trusts their certificate:
 //
-//	srv.Setenv(t, managedidtest.Workload) // with a token file, which Emulator.NewTokenFile makes and rotates
+//	srv.Setenv(t, managedidtest.Workload) // with a token file; see Emulator.NewTokenFile
 //	options.Transport = srv.Client()
 //
-// [New] makes an emulator without sockets and goroutines. It is a transport for Azure SDK clients and for net/http, and
+// [New] makes an emulator without sockets and goroutines. It is a transport for Azure SDK clients and for net/http. It
 // works inside testing/synctest bubbles, where its delays, limits and expiries follow the bubble's clock:
 //
 //	em := managedidtest.New(nil)
 //	options.Transport = em // or &http.Client{Transport: em}
 //
-// A request for a token that a credential of managedid has begun goes on for up to three minutes when its caller has left. Where a
-// test in a bubble lets one leave, it sleeps so long at its end, or the bubble says "deadlock":
+// A credential of managedid continues a token request for up to three minutes after its caller leaves. A test
+// in a bubble whose caller leaves early must sleep that long at its end. Otherwise the bubble reports a deadlock:
 //
-//	defer time.Sleep(3 * time.Minute) // of the bubble's clock, so at once
+//	defer time.Sleep(3 * time.Minute) // on the bubble's clock, so it takes no real time
 //
-// Faults are scripted with [Emulator.Inject]. Tokens are signed JWTs with made-up content: [VerifyToken] and
-// [Server.NewResource] check them as an API would, as does [Server.NewKeyVault], which has secrets; no real service accepts them.
+// [Emulator.Inject] scripts faults. Tokens are signed JWTs with made-up content, and no real service accepts them.
+// [VerifyToken], [Server.NewResource] and [Server.NewKeyVault], which serves secrets, check them as an API does.
 package managedidtest
 
 import (
@@ -54,81 +55,93 @@ type Options struct {
 	// UserAssigned are the host's user-assigned identities. Zero: none.
 	UserAssigned []Identity
 
-	// Applications are registered in Entra. Zero: one with made-up values.
+	// Applications are the applications registered in Entra. Zero: one with made-up values.
 	Applications []Application
 
-	// OtherTenants are tenants besides TenantID in which the applications have a service principal too. Zero: none.
+	// OtherTenants are further tenants in which every application has a service principal. Zero: none.
 	OtherTenants []string
 
-	// KeyDir is the directory of Azure Arc's key files; Setenv and MakeKeyDir make it. Zero: the agent's own, the only one
-	// from which clients take a key: /var/opt/azcmagent/tokens, or on Windows %ProgramData%\AzureConnectedMachineAgent\Tokens.
+	// KeyDir is the directory of Azure Arc's key files. [Emulator.Setenv] and [Emulator.MakeKeyDir] create it. Zero:
+	// the agent's directory, which is the only one that clients accept: /var/opt/azcmagent/tokens, or on Windows
+	// %ProgramData%\AzureConnectedMachineAgent\Tokens.
 	KeyDir string
 
-	// ArcIgnoresIDs makes Azure Arc's agent one without user-assigned identities: whichever identity is asked for, it gives the
-	// system-assigned one's token.
+	// ArcIgnoresIDs emulates an Azure Arc agent that does not support user-assigned identities. It answers every
+	// request with a token of the system-assigned identity, whichever identity the request names.
 	ArcIgnoresIDs bool
 
-	// WindowsDates makes expires_on in App Service's api-version 2017-09-01 a date as on Windows, "1/16/2020 5:24:12 AM +00:00".
-	// Zero: as on Linux, "01/16/2020 05:24:12 +00:00".
+	// WindowsDates selects the format of expires_on in App Service's api-version 2017-09-01. True: as on Windows,
+	// "1/16/2020 5:24:12 AM +00:00". Zero: as on Linux, "01/16/2020 05:24:12 +00:00".
 	WindowsDates bool
 
-	// TokenLifetime is the life of a new token, in whole seconds. Zero: one hour. A negative one makes tokens that have
-	// expired already. The endpoints of managed identities keep a token, as Azure's do, and give it again while it has ten minutes
-	// left, or half its life if that is less.
+	// TokenLifetime is the lifetime of a new token, in whole seconds. Zero: one hour. A negative value makes tokens
+	// that have already expired. Like Azure, the endpoints of managed identities cache a token. They return it until it
+	// has less than ten minutes left, or less than half its lifetime if that is shorter.
 	TokenLifetime time.Duration
 
-	// Addr is the TCP address that a [Server] listens on in clear; [New] ignores it. Over TLS it listens on any free port of
-	// the same host. Zero: "127.0.0.1:0", any free port.
+	// Addr is the TCP address on which a [Server] listens without TLS. The server listens with TLS on a free port of
+	// the same host. [New] ignores Addr. Zero: "127.0.0.1:0", a free port.
 	Addr string
 
-	// OnRequest is called for each request that is logged, in the goroutine that serves it, when its answer is known and
-	// before the client has it. It may be called by several goroutines at once. Optional.
+	// OnRequest is called once for each logged request, in the goroutine that serves it. The answer is then known, but
+	// the client has not received it yet. Several goroutines may call it at once. Optional.
 	OnRequest func(Request)
 }
 
-// Emulator answers as the endpoints of one Azure host. It is safe for concurrent use. It is an [http.Handler], an
+// Emulator emulates the endpoints of one Azure host. It is safe for concurrent use. It is an [http.Handler], an
 // [http.RoundTripper], and a transport for Azure SDK clients.
 type Emulator struct {
-	// URL is scheme and host, without a trailing slash.
+	// URL is the base URL, of the form "http://host:port", with no trailing slash.
 	URL string
 
-	// AuthorityHost is Entra's address, with a slash at the end: "https://login.microsoftonline.com/", or that of a [Server].
+	// AuthorityHost is the base URL of Entra, with a trailing slash: "https://login.microsoftonline.com/", or the HTTPS
+	// address of a [Server].
 	AuthorityHost string
 
 	s *state
 }
 
-// Format prints the addresses alone for every verb of package fmt: no secret, no token, no log.
+// Format implements [fmt.Formatter]. Every verb prints only the addresses, so no secret, token or log entry appears.
 func (e Emulator) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s %s}", e.URL, e.AuthorityHost) }
 
-// state is all that an Emulator keeps to itself.
+// state is the private state of an Emulator.
 type state struct {
 	options Options
 	tokens  tokenCache
 	keys    *arcKeys
 	node    fabricNode
 
-	revoked   atomic.Pointer[revocation]            // the last; nil: there was none
-	refusal   func()                                // called after faults have changed; nil without sockets
-	newProxy  func(dir string) (*TokenProxy, error) // nil without sockets
-	listening bool                                  // whether refusing is the listener's part, set before the first request
+	// revoked is the latest revocation. Nil: there was none.
+	revoked atomic.Pointer[revocation]
 
-	mu        sync.Mutex // guards all below
-	system    *Identity  // immutable, as users are; nil: none
+	// updateListeners applies a change of the faults to the listeners. Nil without sockets.
+	updateListeners func()
+
+	// newProxy is [Server.NewTokenProxy]. Nil without sockets.
+	newProxy func(dir string) (*TokenProxy, error)
+
+	// listening tells that the listeners refuse connections, so requests do not use up Refused faults. It is set before
+	// the first request.
+	listening bool
+
+	mu        sync.Mutex // guards all fields below
+	system    *Identity  // immutable, like the elements of users; nil: none
 	users     []Identity
 	secret    string
-	tokenFile string      // the last one's path; zero: none was made
-	certFile  string      // likewise
-	proxy     *TokenProxy // likewise
+	tokenFile string      // path of the latest token file; empty: none was made
+	certFile  string      // path of the latest certificate file; empty: none was made
+	proxy     *TokenProxy // the latest token proxy; nil: none was made
 
-	applications []Application // of which CertificateFile replaces the first's Certificates, and all else stays
+	// applications do not change, except that a CertificateFile replaces Certificates of the first one.
+	applications []Application
 
 	log    []*Request
 	faults []*fault
 	limits limiter
 }
 
-// New makes an emulator without sockets. Its URL is that of the real metadata service; no request leaves the process.
+// New makes an emulator without sockets. Its URL is the address of the real metadata service, but no request leaves the
+// process.
 func New(o *Options) *Emulator {
 	s := &state{secret: newSecret()}
 	if o != nil {
@@ -179,12 +192,12 @@ func (e *Emulator) Applications() []Application {
 	return all
 }
 
-// JWKSURL returns the address of the tokens' public keys.
+// JWKSURL returns the URL of the public keys that verify the emulator's tokens.
 func (e *Emulator) JWKSURL() string { return e.URL + "/" + keysPath }
 
-// Requests returns a copy of the log, oldest first. It holds every request that reached the emulator, also those to
-// unknown paths and those that wait for a Delay, but no refused connection. A client that has its answer finds its
-// request complete in the log.
+// Requests returns a copy of the log, oldest request first. The log holds every request that reached the emulator,
+// including requests to unknown paths and requests that wait for a Delay. It does not hold refused connections. Once a
+// client has its answer, the log entry of its request is complete.
 func (e *Emulator) Requests() []Request {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()

@@ -17,31 +17,32 @@ type entraToken struct {
 	AccessToken  string `json:"access_token"`
 }
 
-// The values of client_assertion_type and grant_type: RFC 7523, section 2.2, and RFC 6749, section 4.4.2.
+// The values of client_assertion_type and grant_type, from RFC 7523, section 2.2, and RFC 6749, section 4.4.2.
 const (
 	jwtBearer         = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 	clientCredentials = "client_credentials"
 )
 
-// entra answers as the token endpoint does to a client credentials request: Microsoft's page "OAuth 2.0 client credentials
-// flow". Every token is a new one.
+// entra answers a client credentials request like the token endpoint: Microsoft's page "OAuth 2.0 client credentials
+// flow". It issues a new token for each request.
 func (s *state) entra(r *http.Request, form url.Values) answer {
 	now := time.Now()
 	if r.Method != http.MethodPost {
-		return notAllowed(http.MethodPost, onlyPOST(r.Method).answer(Entra, r, now))
+		return notAllowed(http.MethodPost, onlyPOST(r.Method).asAnswer(Entra, r, now))
 	}
 	tenant, c, problem := s.exchange(r, form, now)
 	if problem != nil {
-		return problem.answer(Entra, r, now)
+		return problem.asAnswer(Entra, r, now)
 	}
 	t := c.issue(tenant, s.tokens.lifetime, now)
-	left := int64(t.expires.Sub(now) / time.Second)
-	a := jsonAnswer(http.StatusOK, Entra, entraToken{"Bearer", left, left, t.raw})
+	expiresIn := int64(t.expires.Sub(now) / time.Second)
+	a := jsonAnswer(http.StatusOK, Entra, entraToken{"Bearer", expiresIn, expiresIn, t.raw})
 	a.identity = c.AppID
 	return a
 }
 
-// exchange checks a request, and returns the tenant in which a token is issued, and for whom and what.
+// exchange checks a request. It returns the tenant of the token, and the claims that name the audience, the application
+// and its authentication.
 func (s *state) exchange(r *http.Request, form url.Values, now time.Time) (tenant string, c claims, problem *refusal) {
 	if problem = checkParameters(form); problem != nil {
 		return "", c, problem
@@ -57,13 +58,15 @@ func (s *state) exchange(r *http.Request, form url.Values, now time.Time) (tenan
 		return "", c, unknownApplication(form.Get("client_id"), tenant)
 	}
 	c.AppID, c.ObjectID = app.ClientID, app.ObjectID
-	if c.Proof, problem = s.prove(app, form, realm{hostOf(r), []string{tenantOf(r), tenant}, s.isBound(r)}, now); problem != nil {
+	if c.Proof, problem = s.authenticate(app, form, destination{hostOf(r), []string{tenantOf(r), tenant}, s.isBound(r)},
+		now); problem != nil {
 		return "", c, problem
 	}
 	c.Capabilities, problem = capabilities(form.Get("claims"))
 	return tenant, c, problem
 }
 
+// checkParameters checks the parameters that every request has.
 func checkParameters(form url.Values) *refusal {
 	for name, values := range form {
 		if len(values) > 1 {
@@ -91,15 +94,16 @@ func (s *state) tenant(given string) (string, *refusal) {
 	return "", unknownTenant(given)
 }
 
-// oidcScopes are those that MSAL asks for besides. They mean nothing here.
+// oidcScopes are scopes that MSAL adds to a request. They have no effect here.
 var oidcScopes = []string{"openid", "offline_access", "profile"}
 
-// resourceScopes returns the scopes that are for a resource.
+// resourceScopes returns the scopes that name a resource.
 func resourceScopes(scope string) []string {
 	return slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(oidcScopes, s) })
 }
 
-// audience returns the resource of a scope: what stands before "/.default", so that a slash at its end takes two.
+// audience returns the resource of a scope, which is the part before "/.default". A resource that ends with "/" needs
+// two.
 func audience(scope string) (string, *refusal) {
 	all := resourceScopes(scope)
 	if len(all) > 1 {
@@ -115,16 +119,17 @@ func audience(scope string) (string, *refusal) {
 	return resource, nil
 }
 
-// prove checks what the application proves itself with, and returns the claim that says what that was.
-func (s *state) prove(a *Application, form url.Values, at realm, now time.Time) (string, *refusal) {
+// authenticate checks the secret or the assertion of the application. It returns the claim appidacr, which says which
+// of them it was.
+func (s *state) authenticate(a *Application, form url.Values, dest destination, now time.Time) (string, *refusal) {
 	kind := form.Get("client_assertion_type")
 	switch {
 	case form.Get("client_assertion") != "" && kind == "":
 		return "", missing("client_assertion_type")
 	case form.Get("client_assertion") != "" && kind == jwtBearer:
-		return "2", s.checkAssertion(a, form.Get("client_assertion"), at, now)
+		return "2", s.checkAssertion(a, form.Get("client_assertion"), dest, now)
 	case form.Get("client_secret") == "":
-		return "", noProof()
+		return "", noCredential()
 	}
 	found, expired := a.secret(form.Get("client_secret"), now)
 	switch {
@@ -136,8 +141,8 @@ func (s *state) prove(a *Application, form url.Values, at realm, now time.Time) 
 	return "1", nil
 }
 
-// capabilities returns what the claims parameter says of the client: Microsoft's page "Claims challenges, claims requests,
-// and client capabilities".
+// capabilities returns the client's capabilities in the claims parameter: Microsoft's page "Claims challenges, claims
+// requests, and client capabilities".
 func capabilities(parameter string) ([]string, *refusal) {
 	if parameter == "" {
 		return nil, nil

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// variables are those that identity libraries read to find a credential.
+// variables are the environment variables that identity libraries read to find a credential.
 var variables = [...]string{
 	"AZURE_ADDITIONALLY_ALLOWED_TENANTS",
 	"AZURE_AUTHORITY_HOST",
@@ -34,17 +34,19 @@ var variables = [...]string{
 	"MSI_SECRET",
 }
 
-// Environ returns the environment variables of a host that is [IMDS], [AppService], [Arc], [CloudShell], [AzureML],
-// [ServiceFabric], [EntraSecret], [EntraCertificate], [Workload], [IdentityBinding] or [AppService2017], or several of them. Every other variable that identity libraries read is in it with an
-// empty value, which counts as unset, so that the environment of the machine does not matter. None means a host without a
-// token endpoint: all values are empty. It panics for an endpoint that is no host. The values of IDENTITY_HEADER, MSI_SECRET
-// and AZURE_CLIENT_SECRET are secrets.
+// Environ returns the environment variables of a host. The hosts are [IMDS], [AppService], [Arc], [CloudShell],
+// [AzureML], [ServiceFabric], [EntraSecret], [EntraCertificate], [Workload], [IdentityBinding] and [AppService2017].
+// Several of them may be combined. Environ panics for an endpoint that is not a host. The map also contains every other
+// variable that identity libraries read, with an empty value that counts as unset, so the environment of the machine
+// has no effect. Without hosts, all values are empty, as on a host without a token endpoint. The values of
+// IDENTITY_HEADER, MSI_SECRET and AZURE_CLIENT_SECRET are secrets.
 //
-// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are those of the first application. AZURE_FEDERATED_TOKEN_FILE is the path of the
-// last [Emulator.NewTokenFile], empty if there was none, and AZURE_CLIENT_CERTIFICATE_PATH that of the last
-// [Emulator.NewCertificateFile]. The variables of an IdentityBinding are those of the last [Server.NewTokenProxy].
-// IDENTITY_SERVER_THUMBPRINT is that of a [Server]'s certificate. Without sockets it is made up: there a client of ServiceFabric
-// has to be given the emulator behind its check of certificates, such as in a policy.
+// AZURE_CLIENT_ID and AZURE_CLIENT_SECRET belong to the first application. AZURE_FEDERATED_TOKEN_FILE is the path of
+// the latest [Emulator.NewTokenFile], and AZURE_CLIENT_CERTIFICATE_PATH that of the latest
+// [Emulator.NewCertificateFile]. Each is empty if there is no such file. The variables of an IdentityBinding describe
+// the latest [Server.NewTokenProxy]. IDENTITY_SERVER_THUMBPRINT is the thumbprint of the certificate of a [Server].
+// Without sockets, it is made up. A client of ServiceFabric then needs the emulator behind its certificate check, for
+// example in a policy.
 func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	env := make(map[string]string, len(variables))
 	for _, name := range variables {
@@ -92,6 +94,7 @@ func (e *Emulator) Environ(hosts ...Endpoint) map[string]string {
 	return env
 }
 
+// entraEnviron sets the variables that all hosts with Entra share.
 func (e *Emulator) entraEnviron(env map[string]string) {
 	env["AZURE_AUTHORITY_HOST"] = e.AuthorityHost
 	env["AZURE_CLIENT_ID"] = e.s.applications[0].ClientID
@@ -109,11 +112,13 @@ func (s *state) bindingEnviron(env map[string]string) {
 	}
 }
 
-// Setenv sets the variables of [Emulator.Environ] for the rest of the test, and removes those that are empty there, since
-// some libraries take an empty variable for a set one. For [Workload] it makes a token file, and for [EntraCertificate] a
-// certificate file, in a directory of the test, unless the last one that was made is still there; for [IdentityBinding] a token proxy with
-// its files, unless there is one; for [Arc], the directory of
-// [Options].KeyDir. It panics where that can't be made. A *testing.T is such a t.
+// Setenv sets the variables of [Emulator.Environ] for the rest of the test. It removes the variables that are empty,
+// since some libraries treat an empty variable as set. t is usually a [*testing.T].
+//
+// Setenv also creates what the variables name, in a directory of the test. For [Workload] this is a token file, for
+// [EntraCertificate] a certificate file, and for [IdentityBinding] a token proxy with its files. It reuses the latest
+// one if its files still exist. For [Arc], it creates the directory of [Options].KeyDir. It panics if it cannot create
+// them.
 func (e *Emulator) Setenv(t interface {
 	Helper()
 	Setenv(key, value string)
@@ -124,14 +129,14 @@ func (e *Emulator) Setenv(t interface {
 		must(e.makeFiles(host, t.TempDir))
 	}
 	for name, value := range e.Environ(hosts...) {
-		t.Setenv(name, value) // restores the old value after the test, also if there was none
+		t.Setenv(name, value) // restores the old value, or its absence, after the test
 		if value == "" {
 			os.Unsetenv(name)
 		}
 	}
 }
 
-// makeFiles makes what the variables of a host name, unless the last that was made is still there.
+// makeFiles makes the files that the variables of a host name, unless the latest ones still exist.
 func (e *Emulator) makeFiles(host Endpoint, dir func() string) (err error) {
 	env := e.Environ(host)
 	switch {
@@ -154,8 +159,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// RotateSecret makes a new IDENTITY_HEADER and MSI_SECRET, as App Service does now and then, and forgets the old one. Environ and Setenv
-// report it from then on.
+// RotateSecret replaces the value of IDENTITY_HEADER and MSI_SECRET, as App Service does now and then. The endpoints
+// reject the old value. Environ and Setenv then use the new one.
 func (e *Emulator) RotateSecret() {
 	secret := newSecret()
 	e.s.mu.Lock()

@@ -15,7 +15,8 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 	imds := map[string]string{"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://169.254.169.254"}
 	app := map[string]string{"IDENTITY_ENDPOINT": "http://169.254.169.254/msi/token", "IDENTITY_HEADER": e.s.secret}
 	entra := map[string]string{
-		"AZURE_TENANT_ID": e.TenantID(), "AZURE_CLIENT_ID": "C", "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+		"AZURE_TENANT_ID": e.TenantID(), "AZURE_CLIENT_ID": "C",
+		"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
 	}
 	shell := map[string]string{"MSI_ENDPOINT": "http://169.254.169.254/oauth2/token"}
 	ml := map[string]string{"MSI_ENDPOINT": "http://169.254.169.254/msi/auth", "MSI_SECRET": e.s.secret,
@@ -34,12 +35,14 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 			"IDENTITY_ENDPOINT": "http://169.254.169.254/arc/metadata/identity/oauth2/token"}}},
 		{"Cloud Shell", []Endpoint{CloudShell}, []map[string]string{shell}},
 		{"Azure ML", []Endpoint{AzureML}, []map[string]string{ml}},
-		{"Service Fabric", []Endpoint{ServiceFabric}, []map[string]string{{"IDENTITY_ENDPOINT": "https://localhost:2377/metadata/identity/oauth2/token",
-			"IDENTITY_HEADER": e.s.secret, "IDENTITY_SERVER_THUMBPRINT": thumbprintOf([]byte("no certificate"))}}},
+		{"Service Fabric", []Endpoint{ServiceFabric}, []map[string]string{{
+			"IDENTITY_ENDPOINT": "https://localhost:2377/metadata/identity/oauth2/token",
+			"IDENTITY_HEADER":   e.s.secret, "IDENTITY_SERVER_THUMBPRINT": thumbprintOf([]byte("no certificate"))}}},
 		{"App Service in 2017", []Endpoint{AppService2017}, []map[string]string{oldApp}},
 		{"a secret", []Endpoint{EntraSecret}, []map[string]string{entra, secret}},
 		{"a pod", []Endpoint{Workload}, []map[string]string{entra, file}},
-		{"a pod with a secret on a node", []Endpoint{IMDS, Workload, EntraSecret}, []map[string]string{imds, entra, file, secret}},
+		{"a pod with a secret on a node", []Endpoint{IMDS, Workload, EntraSecret},
+			[]map[string]string{imds, entra, file, secret}},
 		{"no host", nil, nil},
 		{"nothing", nil, nil},
 	} {
@@ -62,7 +65,8 @@ func TestEnviron_isThatOfItsHosts(t *testing.T) {
 
 func TestEnviron_coversWhatLibrariesRead(t *testing.T) {
 	for _, name := range []string{
-		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT",
+		"MSI_SECRET",
 		"DEFAULT_IDENTITY_CLIENT_ID", "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET",
 		"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_USERNAME", "AZURE_PASSWORD",
 		"AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "AZURE_TOKEN_CREDENTIALS",
@@ -78,14 +82,14 @@ func TestSetenv_makesATokenFile(t *testing.T) {
 	t.Run("in the test's directory", func(t *testing.T) {
 		e.Setenv(t, Workload)
 		first = os.Getenv("AZURE_FEDERATED_TOKEN_FILE")
-		buy(t, e, withAssertion(read(t, first))...)
+		requestToken(t, e, withAssertion(read(t, first))...)
 		e.Setenv(t, Workload, EntraSecret)
 		require.Equal(t, first, os.Getenv("AZURE_FEDERATED_TOKEN_FILE"), "it is still there")
 	})
 	t.Run("and in that of the next test", func(t *testing.T) {
 		e.Setenv(t, Workload)
 		require.NotEqual(t, first, os.Getenv("AZURE_FEDERATED_TOKEN_FILE"))
-		buy(t, e, withAssertion(read(t, os.Getenv("AZURE_FEDERATED_TOKEN_FILE")))...)
+		requestToken(t, e, withAssertion(read(t, os.Getenv("AZURE_FEDERATED_TOKEN_FILE")))...)
 	})
 	f := newTokenFile(t, e, nil)
 	t.Run("unless there is one", func(t *testing.T) {
@@ -131,7 +135,8 @@ func TestOptions_zeroMeansMadeUpAndStable(t *testing.T) {
 }
 
 func TestApplications_zeroMeansMadeUp(t *testing.T) {
-	given := []Application{{}, {ClientID: "C", Secrets: []Secret{}, Federated: []FederatedCredential{}}, {Federated: []FederatedCredential{{Audience: "A"}}}}
+	given := []Application{{}, {ClientID: "C", Secrets: []Secret{}, Federated: []FederatedCredential{}},
+		{Federated: []FederatedCredential{{Audience: "A"}}}}
 	a, b := New(&Options{Applications: given}).Applications(), New(&Options{Applications: given}).Applications()
 	require.Len(t, a, 3)
 	require.Regexp(t, "^"+guid+"$", a[0].ClientID)
@@ -152,7 +157,8 @@ func TestApplications_zeroMeansMadeUp(t *testing.T) {
 	}
 	require.False(t, a[0].Secrets[0].Value == b[0].Secrets[0].Value, "random in every emulator")
 	issuer := "https://oidc.prod-aks.azure.com/" + stableGUID("cluster") + "/"
-	require.Equal(t, []FederatedCredential{{issuer, "system:serviceaccount:default:emulator", "api://AzureADTokenExchange"}}, a[0].Federated)
+	require.Equal(t, []FederatedCredential{{issuer, "system:serviceaccount:default:emulator",
+		"api://AzureADTokenExchange"}}, a[0].Federated)
 	require.Equal(t, []FederatedCredential{{issuer, "system:serviceaccount:default:emulator", "A"}}, a[2].Federated)
 	require.Empty(t, a[1].Secrets)
 	require.Empty(t, a[1].Federated)
@@ -167,7 +173,7 @@ func TestApplications_areCopies(t *testing.T) {
 	for _, all := range [][]Application{given, e.Applications()} {
 		all[0].ClientID, all[0].Secrets[0].Value, all[0].Federated[0].Issuer = "changed", "changed", "changed"
 	}
-	buy(t, e, "client_secret=x")
+	requestToken(t, e, "client_secret=x")
 	require.NotEqual(t, "changed", e.Applications()[0].ClientID)
 	require.NotEqual(t, "changed", e.Applications()[0].Federated[0].Issuer)
 }

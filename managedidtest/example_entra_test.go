@@ -12,7 +12,7 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// exchange stands for the code under test, in a pod with this environment. It returns a token, or Entra's error.
+// exchange stands for the code under test, in a pod with this environment. It returns a token or the error of Entra.
 func exchange(client *http.Client, env map[string]string) (token, problem string) {
 	assertion, err := os.ReadFile(env["AZURE_FEDERATED_TOKEN_FILE"])
 	if err != nil {
@@ -47,21 +47,24 @@ func ExampleEmulator_NewTokenFile() {
 	defer os.RemoveAll(dir)
 	srv := managedidtest.NewServer(nil)
 	defer srv.Close()
-	file, err := srv.NewTokenFile(dir, &managedidtest.TokenFileOptions{Lifetime: -time.Minute}) // has expired already
+	// The tokens of this file have already expired.
+	file, err := srv.NewTokenFile(dir, &managedidtest.TokenFileOptions{Lifetime: -time.Minute})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	env := srv.Environ(managedidtest.Workload) // in a test, srv.Setenv(t, managedidtest.Workload) does all of the above
+	// In a test, srv.Setenv(t, managedidtest.Workload) does all of the above.
+	env := srv.Environ(managedidtest.Workload)
 	_, problem := exchange(srv.Client(), env)
 	fmt.Print(problem)
 
-	if _, err = srv.NewTokenFile(dir, nil); err != nil { // in the place of the other
+	if _, err = srv.NewTokenFile(dir, nil); err != nil { // replaces the first file
 		fmt.Println(err)
 		return
 	}
 	token, _ := exchange(srv.Client(), env)
-	claims, err := managedidtest.VerifyToken(context.Background(), srv.Client(), srv.JWKSURL(), token, "https://vault.azure.net")
+	claims, err := managedidtest.VerifyToken(context.Background(), srv.Client(), srv.JWKSURL(), token,
+		"https://vault.azure.net")
 	fmt.Println(claims.ClientID == srv.Applications()[0].ClientID, err)
 	fmt.Println(file.Write("garbage"))
 	_, problem = exchange(srv.Client(), env)

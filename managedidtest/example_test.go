@@ -10,9 +10,10 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// fetch stands for the code under test. It returns a token, or the status that was in its way.
+// fetch stands for the code under test. It returns a token, and the status of the answer.
 func fetch(client *http.Client, url string) (token, status string) {
-	req, _ := http.NewRequest(http.MethodGet, url+"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net", nil)
+	url += "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+	req, _ := http.NewRequest(http.MethodGet, url, nil)
 	req.Header.Set("Metadata", "true")
 	resp, err := client.Do(req)
 	if err != nil {
@@ -29,7 +30,7 @@ func fetch(client *http.Client, url string) (token, status string) {
 func ExampleNewServer() {
 	srv := managedidtest.NewServer(nil)
 	defer srv.Close()
-	vault := srv.NewResource("https://vault.azure.net", nil) // an API that wants the token
+	vault := srv.NewResource("https://vault.azure.net", nil) // an API that requires the token
 
 	env := srv.Environ(managedidtest.IMDS) // in a test, srv.Setenv(t, managedidtest.IMDS) sets these variables
 	token, status := fetch(srv.Client(), env["AZURE_POD_IDENTITY_AUTHORITY_HOST"])
@@ -64,7 +65,8 @@ func ExampleNew() {
 	token, status := fetch(client, em.URL)
 	fmt.Println(status)
 
-	claims, err := managedidtest.VerifyToken(context.Background(), client, em.JWKSURL(), token, "https://vault.azure.net")
+	claims, err := managedidtest.VerifyToken(context.Background(), client, em.JWKSURL(), token,
+		"https://vault.azure.net")
 	fmt.Println(claims.ClientID == em.SystemAssigned().ClientID, err)
 	// Output:
 	// 410 Gone

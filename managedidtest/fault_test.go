@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cancelled sends a request whose context ends after a time.
+// cancelled sends a request whose context ends after the duration.
 func cancelled(t *testing.T, e *Emulator, after time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -42,7 +42,7 @@ func TestFault_bySpan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(nil)
 		e.Inject(Fault{For: time.Second, Status: 500})
-		e.Inject(Fault{For: 2 * time.Second, Status: 503}) // counted from Inject as well
+		e.Inject(Fault{For: 2 * time.Second, Status: 503}) // also counted from Inject
 		for _, want := range []int{500, 503, 200} {
 			require.Equal(t, want, status(t, e))
 			time.Sleep(time.Second - time.Nanosecond)
@@ -97,7 +97,7 @@ func TestFault_answers(t *testing.T) {
 		name   string
 		fault  Fault
 		status int
-		body   string // its beginning
+		body   string // prefix of the body
 		server string
 	}{
 		{"status", Fault{Status: 404}, 404, "", "IMDS/150.870.65.1475"},
@@ -122,7 +122,8 @@ func TestFault_answers(t *testing.T) {
 }
 
 func TestInject_panicsOnNonsense(t *testing.T) {
-	for _, f := range []Fault{{Count: -1}, {For: -1}, {Delay: -1}, {Status: 99}, {Status: 100}, {Status: 600}, {Status: -1}} {
+	for _, f := range []Fault{{Count: -1}, {For: -1}, {Delay: -1}, {Status: 99}, {Status: 100}, {Status: 600},
+		{Status: -1}} {
 		require.Panics(t, func() { New(nil).Inject(f) })
 	}
 }
@@ -166,8 +167,10 @@ func TestDo_failsAsAConnectionDoes(t *testing.T) {
 		errno     syscall.Errno
 		connected bool
 	}{
-		{"refused", Fault{Count: 1, Refused: true}, "dial tcp 169.254.169.254: connect: connection refused", syscall.ECONNREFUSED, false},
-		{"reset", Fault{Count: 1, Reset: true}, "read tcp 169.254.169.254: read: connection reset by peer", syscall.ECONNRESET, true},
+		{"refused", Fault{Count: 1, Refused: true}, "dial tcp 169.254.169.254: connect: connection refused",
+			syscall.ECONNREFUSED, false},
+		{"reset", Fault{Count: 1, Reset: true}, "read tcp 169.254.169.254: read: connection reset by peer",
+			syscall.ECONNRESET, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

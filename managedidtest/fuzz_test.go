@@ -10,11 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzServe: whatever is asked, the emulator answers, and gives nobody a token of an identity that it doesn't have.
+// FuzzServe checks that the emulator answers every request, and never returns a token of an identity that it does not
+// have.
 func FuzzServe(f *testing.F) {
-	for _, path := range []string{"/metadata/identity/oauth2/token", "/msi/token", "/MSI/token", "/oauth2/token", "/metadata/identity/oauth2/token/", "/tenant/oauth2/v2.0/token", "/"} {
+	for _, path := range []string{"/metadata/identity/oauth2/token", "/msi/token", "/MSI/token", "/oauth2/token",
+		"/metadata/identity/oauth2/token/", "/tenant/oauth2/v2.0/token", "/"} {
 		f.Add("GET", path, "api-version=2018-02-01&resource=https://vault.azure.net/", "Metadata: true", "")
-		f.Add("POST", path, "", "Content-Type: application/x-www-form-urlencoded", "grant_type=client_credentials&client_id=a&client_assertion=e30.e30.&scope=x/.default&claims={}")
+		f.Add("POST", path, "", "Content-Type: application/x-www-form-urlencoded",
+			"grant_type=client_credentials&client_id=a&client_assertion=e30.e30.&scope=x/.default&claims={}")
 		f.Add("GET", path, "resource=a&resource=b&client_id=%zz", "Authorization: Basic x", "")
 	}
 	keys := f.TempDir()

@@ -15,7 +15,7 @@ import (
 
 const vault = "https://vault.azure.net"
 
-// newServer starts a server whose test leaves no goroutine behind.
+// newServer starts a server. The test fails if it leaves a goroutine behind.
 func newServer(t *testing.T, o *Options) *Server {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -33,10 +33,12 @@ func newServer(t *testing.T, o *Options) *Server {
 	return srv
 }
 
-// newGet makes a good request to an endpoint. The query is given as "name=value"; one without a value removes the name.
+// newGet makes a valid request to an endpoint. query has changes of the form "name=value". A name without "=" removes
+// the parameter.
 func newGet(t *testing.T, e *Emulator, to Endpoint, query ...string) *http.Request {
 	t.Helper()
-	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, AppService2017: appServicePath, Arc: arcRoot + "/" + imdsPath, AzureML: azureMLPath, Keys: keysPath}
+	paths := map[Endpoint]string{IMDS: imdsPath, AppService: appServicePath, AppService2017: appServicePath,
+		Arc: arcRoot + "/" + imdsPath, AzureML: azureMLPath, Keys: keysPath}
 	req, err := http.NewRequest(http.MethodGet, e.URL+"/"+paths[to], nil)
 	require.NoError(t, err)
 	q := url.Values{}
@@ -72,7 +74,7 @@ type doer interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// send returns the answer's status, headers and body.
+// send sends the request and returns the status, the headers and the body of the answer.
 func send(t *testing.T, via doer, req *http.Request) (int, http.Header, string) {
 	t.Helper()
 	resp, err := via.Do(req)
@@ -83,7 +85,7 @@ func send(t *testing.T, via doer, req *http.Request) (int, http.Header, string) 
 	return resp.StatusCode, resp.Header, string(body)
 }
 
-// getToken returns the fields of a successful answer.
+// getToken requests a token, which must succeed, and returns the fields of the answer.
 func getToken(t *testing.T, e *Emulator, from Endpoint, query ...string) map[string]string {
 	t.Helper()
 	status, _, body := send(t, e, newGet(t, e, from, query...))
@@ -93,15 +95,15 @@ func getToken(t *testing.T, e *Emulator, from Endpoint, query ...string) map[str
 	return fields
 }
 
-// status sends a good request to IMDS and returns the answer's status.
+// status sends a valid request to IMDS and returns the status of the answer.
 func status(t *testing.T, e *Emulator) int {
 	t.Helper()
 	status, _, _ := send(t, e, newGet(t, e, IMDS))
 	return status
 }
 
-// newExchange makes a good request to Entra, with the first application's secret. The form is given as "name=value"; a name
-// without a value is removed.
+// newExchange makes a valid request to Entra with the secret of the first application. form has changes of the form
+// "name=value". A name without "=" removes the parameter.
 func newExchange(t *testing.T, e *Emulator, form ...string) *http.Request {
 	t.Helper()
 	app := e.Applications()[0]
@@ -126,12 +128,12 @@ func newPost(t *testing.T, target string, form url.Values) *http.Request {
 	return req
 }
 
-// withAssertion is the form of a request with an assertion instead of the secret.
+// withAssertion returns the changes for newExchange that replace the secret by an assertion.
 func withAssertion(raw string) []string {
 	return []string{"client_secret", "client_assertion_type=" + jwtBearer, "client_assertion=" + raw}
 }
 
-// newTokenFile makes a token file in a directory of its own.
+// newTokenFile makes a token file in a new directory.
 func newTokenFile(t *testing.T, e *Emulator, o *TokenFileOptions) *TokenFile {
 	t.Helper()
 	f, err := e.NewTokenFile(t.TempDir(), o)
@@ -146,8 +148,8 @@ func read(t *testing.T, file string) string {
 	return string(b)
 }
 
-// buy sends a request to Entra that must succeed, and returns the token.
-func buy(t *testing.T, e *Emulator, form ...string) string {
+// requestToken sends a request to Entra, which must succeed, and returns the token.
+func requestToken(t *testing.T, e *Emulator, form ...string) string {
 	t.Helper()
 	return tokenIn(t, e, newExchange(t, e, form...))
 }
@@ -161,7 +163,7 @@ func tokenIn(t *testing.T, via doer, req *http.Request) string {
 	return a.AccessToken
 }
 
-// refused sends a request that Entra must refuse, and returns its error and the answer's status.
+// refused sends a request that Entra must reject, and returns its error and the status of the answer.
 func refused(t *testing.T, e *Emulator, req *http.Request) (entraError, int) {
 	t.Helper()
 	code, header, body := send(t, e, req)

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Identity is a managed identity. Zero fields get made-up values that are the same in every run: those of the
-// system-assigned identity, and of the first, second, … user-assigned one.
+// Identity is a managed identity. Zero fields get made-up values, which are the same in every run. They depend only on
+// whether the identity is system-assigned or on its position among the user-assigned ones.
 type Identity struct {
 	ClientID   string // a GUID
-	ObjectID   string // a GUID, also known as principal ID
+	ObjectID   string // a GUID, also called principal ID
 	ResourceID string // an Azure resource ID, "/subscriptions/…"
 }
 
@@ -42,14 +42,15 @@ func (id Identity) complete(name, resource string) Identity {
 		id.ObjectID = stableGUID(name + " object")
 	}
 	if id.ResourceID == "" {
-		id.ResourceID = "/subscriptions/" + stableGUID("subscription") + "/resourceGroups/emulator/providers/" + resource
+		id.ResourceID = "/subscriptions/" + stableGUID("subscription") + "/resourceGroups/emulator" +
+			"/providers/" + resource
 	}
 	return id
 }
 
-// has reports whether the selector, a query parameter of a token endpoint, names this identity. IDs are compared without
-// regard to case. The names are those of Microsoft's pages "How to use managed identities to acquire a token" (IMDS) and
-// "Managed identities for App Service and Azure Functions", clientid that of its version 2017-09-01.
+// has reports whether the selector, a query parameter of a token endpoint, names this identity. The case of IDs does
+// not matter. The parameters are from Microsoft's pages "How to use managed identities to acquire a token" (IMDS) and
+// "Managed identities for App Service and Azure Functions"; clientid is from version 2017-09-01 of the latter.
 func (id *Identity) has(selector, value string) bool {
 	switch selector {
 	case "client_id", "clientid":
@@ -62,7 +63,7 @@ func (id *Identity) has(selector, value string) bool {
 	return false
 }
 
-// find returns the identity that the selector names, nil if there is none.
+// find returns the identity that the selector names, or nil if there is none.
 func (s *state) find(selector, value string) *Identity {
 	system, users := s.identities()
 	if system != nil && system.has(selector, value) {
@@ -76,15 +77,16 @@ func (s *state) find(selector, value string) *Identity {
 	return nil
 }
 
-// identities returns those that the host has: the system-assigned one, nil if there is none, and the others.
+// identities returns the identities of the host. system is nil if there is no system-assigned identity.
 func (s *state) identities() (system *Identity, users []Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.system, s.users
 }
 
-// RemoveIdentity takes the identity with the client ID away from the host, as an administrator does. The endpoints no longer
-// know it from then on; APIs take its tokens until they expire, as Azure's do. It panics if the host has no such identity.
+// RemoveIdentity removes the identity with the client ID from the host, as an administrator does. The endpoints then no
+// longer know it. As in Azure, APIs accept its tokens until they expire. RemoveIdentity panics if the host has no such
+// identity.
 func (e *Emulator) RemoveIdentity(clientID string) {
 	s := e.s
 	s.mu.Lock()
@@ -97,16 +99,16 @@ func (e *Emulator) RemoveIdentity(clientID string) {
 	if i < 0 {
 		panic("managedidtest: the host has no identity with this client ID")
 	}
-	s.users = slices.Delete(slices.Clone(s.users), i, i+1) // readers have the old one
+	s.users = slices.Delete(slices.Clone(s.users), i, i+1) // readers may still use the old slice
 }
 
-// stableGUID makes a GUID of version 5's form from a name.
+// stableGUID returns a GUID in the form of version 5, derived from a name.
 func stableGUID(name string) string {
 	sum := sha256.Sum256([]byte("managedidtest " + name))
 	return formatGUID(sum[:16], 0x50)
 }
 
-// newGUID makes a random GUID, version 4.
+// newGUID returns a random GUID of version 4.
 func newGUID() string {
 	var b [16]byte
 	rand.Read(b[:])
@@ -119,7 +121,7 @@ func formatGUID(b []byte, version byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// newSecret makes a value for IDENTITY_HEADER and MSI_SECRET: 32 hexadecimal digits.
+// newSecret returns a value for IDENTITY_HEADER and MSI_SECRET: 32 hexadecimal digits.
 func newSecret() string {
 	var b [16]byte
 	rand.Read(b[:])

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// apiVersions are those that identity libraries send to a token endpoint. Microsoft's page "How to use managed identities
-// to acquire a token" documents 2018-02-01 "or later".
+// apiVersions are the versions that identity libraries send to a token endpoint. Microsoft's page "How to use managed
+// identities to acquire a token" documents 2018-02-01 "or later".
 var apiVersions = []string{"2017-09-01", "2018-02-01", "2019-07-01-preview", "2019-08-01", "2019-11-01", "2020-06-01"}
 
 // selectors are the query parameters that name an identity.
 var selectors = []string{"client_id", "clientid", "object_id", "principal_id", "msi_res_id", "mi_res_id"}
 
-// imdsToken is the answer with a token, its fields in the order and the types of a recorded one.
+// imdsToken is the answer with a token. Its fields have the order and the types of a recorded answer.
 type imdsToken struct {
 	AccessToken  string `json:"access_token"`
 	ClientID     string `json:"client_id"`
-	ExpiresIn    string `json:"expires_in"` // seconds from now, for a cached token too
+	ExpiresIn    string `json:"expires_in"` // seconds from now, also for a cached token
 	ExpiresOn    string `json:"expires_on"` // seconds since 1970
 	ExtExpiresIn string `json:"ext_expires_in"`
 	NotBefore    string `json:"not_before"`
@@ -28,8 +28,8 @@ type imdsToken struct {
 	TokenType    string `json:"token_type"`
 }
 
-// imds answers as the metadata service does, with the errors of Microsoft's pages "Azure Instance Metadata Service" and
-// "How to use managed identities to acquire a token", and of reports to the Azure SDKs.
+// imds answers like IMDS. Its errors are from Microsoft's pages "Azure Instance Metadata Service" and "How to use
+// managed identities to acquire a token", and from reports to the Azure SDKs.
 func (s *state) imds(r *http.Request) answer {
 	if r.Method != http.MethodGet {
 		return notGET(imdsError(http.StatusMethodNotAllowed, "invalid_request", "Method not allowed"))
@@ -49,11 +49,12 @@ func (s *state) imds(r *http.Request) answer {
 			Error          string   `json:"error"`
 			NewestVersions []string `json:"newest-versions"`
 		}{
-			"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds",
+			"Bad request. api-version is invalid or was not specified in the request. For more information refer " +
+				"to aka.ms/azureimds",
 			[]string{"2020-10-01", "2020-09-01", "2020-07-15"},
 		})
 	}
-	selector, ok := only(query, "client_id", "object_id", "msi_res_id", "mi_res_id")
+	selector, ok := singleSelector(query, "client_id", "object_id", "msi_res_id", "mi_res_id")
 	if !ok {
 		return imdsError(http.StatusBadRequest, "invalid_request", "A query variable was specified more than once")
 	}
@@ -64,14 +65,15 @@ func (s *state) imds(r *http.Request) answer {
 	if id == nil {
 		return imdsError(http.StatusBadRequest, "invalid_request", problem)
 	}
-	if resource := query.Get("resource"); !strings.Contains(resource, ":") && !isGUID(resource) { // such as "vault.azure.net"
-		return unknownResource(resource, s.tokens.tenant).answer(IMDS, r, time.Now())
+	if resource := query.Get("resource"); !strings.Contains(resource, ":") &&
+		!isGUID(resource) { // such as "vault.azure.net"
+		return unknownResource(resource, s.tokens.tenant).asAnswer(IMDS, r, time.Now())
 	}
 	return s.imdsToken(id, query.Get("resource"))
 }
 
-// imdsIdentity returns the identity that answers. Without a selector it is the system-assigned one, or else the only
-// user-assigned one.
+// imdsIdentity returns the identity that the selector names. Without a selector, it returns the system-assigned
+// identity, or else the only user-assigned one. If id is nil, problem is the error description.
 func (s *state) imdsIdentity(selector, value string) (id *Identity, problem string) {
 	system, users := s.identities()
 	switch {
@@ -82,7 +84,8 @@ func (s *state) imdsIdentity(selector, value string) (id *Identity, problem stri
 	case len(users) == 1:
 		id = &users[0]
 	case len(users) > 1:
-		return nil, "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"
+		return nil, "Multiple user assigned identities exist, please specify the clientId / resourceId of the " +
+			"identity in the token request"
 	}
 	return id, "Identity not found"
 }
@@ -113,9 +116,9 @@ func imdsError(status int, code, description string) answer {
 	}{code, description})
 }
 
-// only returns the one name that is in the query, zero if none is. It is not ok if there are several of the names, or any
-// parameter twice.
-func only(query url.Values, names ...string) (name string, ok bool) {
+// singleSelector returns the only one of the names that is in the query, or "" if there is none. ok is false if the
+// query has several of them, or any parameter twice.
+func singleSelector(query url.Values, names ...string) (name string, ok bool) {
 	for key, values := range query {
 		if len(values) > 1 {
 			return "", false

@@ -12,14 +12,16 @@ import (
 )
 
 const (
-	guid        = `[0-9a-f]{8}-[0-9a-f]{4}-[45][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
-	notFound    = `{"error":"invalid_request","error_description":"Identity not found"}`
-	noMetadata  = `{"error":"invalid_request","error_description":"Required metadata header not specified"}`
-	several     = `{"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}`
+	guid       = `[0-9a-f]{8}-[0-9a-f]{4}-[45][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
+	notFound   = `{"error":"invalid_request","error_description":"Identity not found"}`
+	noMetadata = `{"error":"invalid_request","error_description":"Required metadata header not specified"}`
+	several    = `{"error":"invalid_request","error_description":"Multiple user assigned identities exist, ` +
+		`please specify the clientId / resourceId of the identity in the token request"}`
 	twice       = `{"error":"invalid_request","error_description":"A query variable was specified more than once"}`
 	noResource  = `{"error":"invalid_request","error_description":"Required query variable 'resource' is missing"}`
 	wrongMethod = `{"error":"invalid_request","error_description":"Method not allowed"}`
-	badVersion  = `{"error":"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds",` +
+	badVersion  = `{"error":"Bad request. api-version is invalid or was not specified in the request. ` +
+		`For more information refer to aka.ms/azureimds",` +
 		`"newest-versions":["2020-10-01","2020-09-01","2020-07-15"]}`
 )
 
@@ -31,11 +33,16 @@ var imdsRefusals = []struct {
 	body   string
 }{
 	{"another method", nil, func(r *http.Request) { r.Method = http.MethodPost }, 405, wrongMethod},
-	{"the method before all else", nil, func(r *http.Request) { r.Method = http.MethodPut; r.Header = http.Header{} }, 405, wrongMethod},
-	{"what a proxy forwarded", nil, func(r *http.Request) { r.Header.Set("X-Forwarded-For", ""); r.Header.Del("Metadata") }, 400,
+	{"the method before all else", nil, func(r *http.Request) { r.Method = http.MethodPut; r.Header = http.Header{} },
+		405, wrongMethod},
+	{"what a proxy forwarded", nil, func(r *http.Request) {
+		r.Header.Set("X-Forwarded-For", "")
+		r.Header.Del("Metadata")
+	}, 400,
 		`{"error":"invalid_request","error_description":"X-Forwarded-For header is not allowed"}`},
 	{"no metadata header", nil, func(r *http.Request) { r.Header.Del("Metadata") }, 400, noMetadata},
-	{"a probe", []string{"api-version", "resource"}, func(r *http.Request) { r.Header.Del("Metadata") }, 400, noMetadata},
+	{"a probe", []string{"api-version", "resource"}, func(r *http.Request) { r.Header.Del("Metadata") }, 400,
+		noMetadata},
 	{"Metadata in upper case", nil, func(r *http.Request) { r.Header.Set("Metadata", "True") }, 400, noMetadata},
 	{"no api-version", []string{"api-version", "resource"}, nil, 400, badVersion},
 	{"an unknown api-version", []string{"api-version=2017-01-01"}, nil, 400, badVersion},
@@ -78,9 +85,10 @@ func checkIMDSHeader(t *testing.T, h http.Header) {
 	require.Regexp(t, "^"+guid+"$", h.Get("x-ms-request-id"))
 }
 
-// The answer is one of Entra's, as in the mocks of MSAL for .NET.
+// The answer has Entra's format, as in the mocks of MSAL for .NET.
 func TestIMDS_refusesAResourceWithoutAScheme(t *testing.T) {
-	for resource, want := range map[string]int{"vault.azure.net": 400, "api://app": 200, "urn:app": 200, stableGUID("an application"): 200} {
+	for resource, want := range map[string]int{"vault.azure.net": 400, "api://app": 200, "urn:app": 200,
+		stableGUID("an application"): 200} {
 		e := New(nil)
 		resp, err := e.Do(newGet(t, e, IMDS, "resource="+resource))
 		require.NoError(t, err)
@@ -90,7 +98,8 @@ func TestIMDS_refusesAResourceWithoutAScheme(t *testing.T) {
 		if want == 400 {
 			require.Equal(t, "invalid_resource", answer.Error)
 			require.Equal(t, []int{500011}, answer.Codes)
-			require.Contains(t, answer.Description, "AADSTS500011: The resource principal named vault.azure.net was not found in the tenant named "+e.TenantID())
+			require.Contains(t, answer.Description, "AADSTS500011: The resource principal named vault.azure.net was "+
+				"not found in the tenant named "+e.TenantID())
 		}
 	}
 }
@@ -112,19 +121,24 @@ func TestIMDS_findsTheIdentity(t *testing.T) {
 		name     string
 		options  Options
 		query    []string
-		identity string // client ID, or the error's body
+		identity string // client ID, or the body of the error
 	}{
 		{"system-assigned", Options{SystemAssigned: &given, UserAssigned: make([]Identity, 2)}, nil, "Client"},
 		{"system-assigned by name", Options{SystemAssigned: &given}, []string{"object_id=OBJECT"}, "Client"},
-		{"by client ID, in any case", Options{UserAssigned: []Identity{{}, given}}, []string{"client_id=cLIENT"}, "Client"},
+		{"by client ID, in any case", Options{UserAssigned: []Identity{{}, given}}, []string{"client_id=cLIENT"},
+			"Client"},
 		{"by object ID", Options{UserAssigned: []Identity{{}, given}}, []string{"object_id=object"}, "Client"},
-		{"by resource ID", Options{UserAssigned: []Identity{{}, given}}, []string{"msi_res_id=/SUBSCRIPTIONS/s/I"}, "Client"},
-		{"by resource ID, as adal names it", Options{UserAssigned: []Identity{given}}, []string{"mi_res_id=/subscriptions/S/i"}, "Client"},
-		{"not by principal ID", Options{UserAssigned: []Identity{{}, {}}, NoSystemAssigned: true}, []string{"principal_id=object"}, several},
+		{"by resource ID", Options{UserAssigned: []Identity{{}, given}}, []string{"msi_res_id=/SUBSCRIPTIONS/s/I"},
+			"Client"},
+		{"by resource ID, as adal names it", Options{UserAssigned: []Identity{given}},
+			[]string{"mi_res_id=/subscriptions/S/i"}, "Client"},
+		{"not by principal ID", Options{UserAssigned: []Identity{{}, {}}, NoSystemAssigned: true},
+			[]string{"principal_id=object"}, several},
 		{"the only one", Options{UserAssigned: []Identity{given}, NoSystemAssigned: true}, nil, "Client"},
 		{"one of two", Options{UserAssigned: []Identity{given, {}}, NoSystemAssigned: true}, nil, several},
 		{"none", Options{NoSystemAssigned: true}, nil, notFound},
-		{"not the system's that is switched off", Options{SystemAssigned: &given, NoSystemAssigned: true}, []string{"client_id=Client"}, notFound},
+		{"not the system's that is switched off", Options{SystemAssigned: &given, NoSystemAssigned: true},
+			[]string{"client_id=Client"}, notFound},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,7 +187,8 @@ func TestEmulator_routes(t *testing.T) {
 }
 
 func TestIMDS_takesEveryAPIVersionInUse(t *testing.T) {
-	for _, v := range []string{"2018-02-01", "2019-08-01", "2017-09-01", "2019-11-01", "2020-06-01", "2019-07-01-preview"} {
+	for _, v := range []string{"2018-02-01", "2019-08-01", "2017-09-01", "2019-11-01", "2020-06-01",
+		"2019-07-01-preview"} {
 		e := New(nil)
 		require.NotEmpty(t, getToken(t, e, IMDS, "api-version="+v), v)
 	}

@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// vaultAudience is that of the vaults of Azure's public cloud.
+// vaultAudience is the audience of Key Vault in Azure's public cloud.
 const vaultAudience = "https://vault.azure.net"
 
-// NewKeyVault starts a Key Vault with these secrets as [Server.NewResource] does: it issues the challenge, verifies tokens,
-// and gets and sets secrets, with or without a version. Its certificate is also for names in vault.azure.net, so that a test
-// can map one to it: Azure's clients for other addresses have to be told so, azsecrets by DisableChallengeResourceVerification.
-// It panics where Key Vault does not allow a secret's name.
+// NewKeyVault starts a Key Vault with these secrets, like [Server.NewResource]. It sends challenges, verifies tokens,
+// and gets and sets secrets, with or without a version. Its certificate is also valid for names in vault.azure.net, so
+// a test can map one to it. Azure's clients accept other addresses only with an option, in azsecrets
+// DisableChallengeResourceVerification. NewKeyVault panics if Key Vault does not allow a secret's name.
 func (s *Server) NewKeyVault(secrets map[string]string) *httptest.Server {
 	return s.NewResource(vaultAudience, newVault(secrets))
 }
@@ -31,10 +31,10 @@ func (e *Emulator) KeyVault(secrets map[string]string) *Resource {
 	return e.Resource(vaultAudience, newVault(secrets))
 }
 
-// keyVault has the secrets of a Key Vault: Microsoft's REST reference "Secrets".
+// keyVault serves the secrets of a Key Vault: Microsoft's REST reference "Secrets".
 type keyVault struct {
-	mu      sync.Mutex // guards secrets
-	secrets map[string][]secretBundle
+	mu      sync.Mutex                // guards secrets
+	secrets map[string][]secretBundle // by name in lower case, oldest version first
 }
 
 // secretBundle is one version of a secret.
@@ -71,7 +71,7 @@ func newVault(secrets map[string]string) *keyVault {
 	return v
 }
 
-// ServeHTTP answers a request with a good token.
+// ServeHTTP answers a request whose token is already verified.
 func (v *keyVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
@@ -96,11 +96,14 @@ func (v *keyVault) get(w http.ResponseWriter, r *http.Request, name string, vers
 	all := v.secrets[strings.ToLower(name)]
 	v.mu.Unlock()
 	if len(version) > 0 {
-		all = slices.DeleteFunc(slices.Clone(all), func(s secretBundle) bool { return !strings.EqualFold(s.version, version[0]) })
+		all = slices.DeleteFunc(slices.Clone(all), func(s secretBundle) bool {
+			return !strings.EqualFold(s.version, version[0])
+		})
 	}
 	if len(all) == 0 {
-		vaultError(w, http.StatusNotFound, "SecretNotFound", fmt.Sprintf("A secret with (name/id) %s was not found in this key vault.",
-			strings.Join(append([]string{name}, version...), "/")))
+		vaultError(w, http.StatusNotFound, "SecretNotFound",
+			fmt.Sprintf("A secret with (name/id) %s was not found in this key vault.",
+				strings.Join(append([]string{name}, version...), "/")))
 		return
 	}
 	s := all[len(all)-1]
@@ -111,7 +114,7 @@ func (v *keyVault) get(w http.ResponseWriter, r *http.Request, name string, vers
 	writeSecret(w, r, name, s)
 }
 
-// put makes a new version.
+// put adds a version of a secret.
 func (v *keyVault) put(w http.ResponseWriter, r *http.Request, name string) {
 	var given struct {
 		secretBundle
@@ -130,14 +133,16 @@ func (v *keyVault) set(name string, s secretBundle) secretBundle {
 	rand.Read(version[:])
 	s.version = hex.EncodeToString(version[:])
 	if s.Attributes.Enabled == nil {
-		s.Attributes.Enabled = new(true)
+		enabled := true
+		s.Attributes.Enabled = &enabled
 	}
 	s.Attributes.Created = time.Now().Unix()
 	s.Attributes.Updated = s.Attributes.Created
-	s.Attributes.RecoveryLevel, s.Attributes.RecoverableDays = "Recoverable+Purgeable", 90 // the defaults of a new vault
+	// These are the defaults of a new vault.
+	s.Attributes.RecoveryLevel, s.Attributes.RecoverableDays = "Recoverable+Purgeable", 90
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	name = strings.ToLower(name) // names are compared without regard to case
+	name = strings.ToLower(name) // the case of names does not matter
 	v.secrets[name] = append(v.secrets[name], s)
 	return s
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ask sends a request to a vault and returns the answer's status, and its body as JSON.
+// ask sends a request to a vault, and returns the status and the JSON body of the answer.
 func ask(t *testing.T, via doer, token, method, url, body string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -33,17 +33,20 @@ func TestKeyVault_getsAndSets(t *testing.T) {
 	require.True(t, first["value"] == "<first>")
 	require.Regexp(t, "^"+url+"/secrets/password/[0-9a-f]{32}$", first["id"])
 	attributes := first["attributes"].(map[string]any)
-	require.Equal(t, []any{true, "Recoverable+Purgeable", 90.0}, []any{attributes["enabled"], attributes["recoveryLevel"], attributes["recoverableDays"]})
+	require.Equal(t, []any{true, "Recoverable+Purgeable", 90.0},
+		[]any{attributes["enabled"], attributes["recoveryLevel"], attributes["recoverableDays"]})
 	require.NotZero(t, attributes["created"])
 
-	code, second := ask(t, srv.Client(), token, "PUT", url+"/secrets/PASSWORD"+version, `{"value":"","contentType":"text/plain","tags":{"a":"b"},"attributes":{"exp":2000000000}}`)
+	code, second := ask(t, srv.Client(), token, "PUT", url+"/secrets/PASSWORD"+version,
+		`{"value":"","contentType":"text/plain","tags":{"a":"b"},"attributes":{"exp":2000000000}}`)
 	require.Equal(t, 200, code)
 	require.NotEqual(t, first["id"], second["id"])
 	code, latest := ask(t, srv.Client(), token, "GET", url+"/secrets/PASSWORD"+version, "")
 	require.Equal(t, 200, code)
 	require.Equal(t, second, latest)
 	require.True(t, latest["value"] == "")
-	require.Equal(t, []any{"text/plain", "b", 2e9}, []any{latest["contentType"], latest["tags"].(map[string]any)["a"], latest["attributes"].(map[string]any)["exp"]})
+	require.Equal(t, []any{"text/plain", "b", 2e9}, []any{latest["contentType"], latest["tags"].(map[string]any)["a"],
+		latest["attributes"].(map[string]any)["exp"]})
 	code, old := ask(t, srv.Client(), token, "GET", first["id"].(string)+version, "")
 	require.Equal(t, 200, code)
 	require.Equal(t, first, old)
@@ -53,16 +56,20 @@ func TestKeyVault_refuses(t *testing.T) {
 	e := New(nil)
 	vault := e.KeyVault(map[string]string{"there": "x"})
 	good := getToken(t, e, IMDS)["access_token"]
-	code, _ := ask(t, vault, good, "PUT", "https://v/secrets/off?api-version=1", `{"value":"x","attributes":{"enabled":false}}`)
+	code, _ := ask(t, vault, good, "PUT", "https://v/secrets/off?api-version=1",
+		`{"value":"x","attributes":{"enabled":false}}`)
 	require.Equal(t, 200, code)
 	for _, tt := range []struct {
 		name, token, method, path, body string
 		status                          int
 		code                            string
 	}{
-		{"another audience", getToken(t, e, IMDS, "resource=https://storage.azure.com")["access_token"], "GET", "/secrets/there", "", 401, "Unauthorized"},
-		{"the vault's own address", getToken(t, e, IMDS, "resource=https://v.vault.azure.net")["access_token"], "GET", "/secrets/there", "", 401, "Unauthorized"},
-		{"expired", getToken(t, New(&Options{TokenLifetime: -1}), IMDS)["access_token"], "GET", "/secrets/there", "", 401, "Unauthorized"},
+		{"another audience", getToken(t, e, IMDS, "resource=https://storage.azure.com")["access_token"], "GET",
+			"/secrets/there", "", 401, "Unauthorized"},
+		{"the vault's own address", getToken(t, e, IMDS, "resource=https://v.vault.azure.net")["access_token"], "GET",
+			"/secrets/there", "", 401, "Unauthorized"},
+		{"expired", getToken(t, New(&Options{TokenLifetime: -1}), IMDS)["access_token"], "GET", "/secrets/there", "",
+			401, "Unauthorized"},
 		{"no such secret", good, "GET", "/secrets/none", "", 404, "SecretNotFound"},
 		{"no such version", good, "GET", "/secrets/there/00000000000000000000000000000000", "", 404, "SecretNotFound"},
 		{"disabled", good, "GET", "/secrets/off", "", 403, "Forbidden"},
@@ -104,21 +111,21 @@ func TestRemoveIdentity(t *testing.T) {
 	e := New(&Options{UserAssigned: make([]Identity, 2)})
 	system, users := e.SystemAssigned(), e.UserAssigned()
 	token := getToken(t, e, IMDS)["access_token"]
-	of := func(query ...string) (int, string) {
+	get := func(query ...string) (int, string) {
 		code, _, body := send(t, e, newGet(t, e, IMDS, query...))
 		return code, body
 	}
 	e.RemoveIdentity(strings.ToUpper(users[0].ClientID))
-	code, body := of("client_id=" + users[0].ClientID)
+	code, body := get("client_id=" + users[0].ClientID)
 	require.Equal(t, 400, code)
 	require.Contains(t, body, "Identity not found")
 	require.Equal(t, users[1:], e.UserAssigned())
-	code, _ = of("client_id=" + users[1].ClientID)
+	code, _ = get("client_id=" + users[1].ClientID)
 	require.Equal(t, 200, code)
 
 	e.RemoveIdentity(system.ClientID)
 	require.Zero(t, e.SystemAssigned())
-	code, body = of()
+	code, body = get()
 	require.Equal(t, 200, code)
 	require.Contains(t, body, users[1].ClientID, "the only one is the default")
 	e.RemoveIdentity(users[1].ClientID)

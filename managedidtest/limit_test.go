@@ -21,7 +21,8 @@ func TestIMDS_throttlesThe21stRequestOfASecond(t *testing.T) {
 		}
 		code, header, body := send(t, e, newGet(t, e, IMDS))
 		require.Equal(t, http.StatusTooManyRequests, code)
-		require.Equal(t, `{"error":"too_many_requests","error_description":"Temporarily throttled, too many requests"}`, body)
+		require.Equal(t, `{"error":"too_many_requests",`+
+			`"error_description":"Temporarily throttled, too many requests"}`, body)
 		checkIMDSHeader(t, header)
 		require.Empty(t, header.Get("Retry-After"))
 
@@ -48,7 +49,7 @@ func TestIMDS_throttlesTheSixthAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Equal(t, 429, status(t, e))
-		getToken(t, e, AppService) // has no limit
+		getToken(t, e, AppService) // App Service has no limit
 		time.Sleep(time.Second - time.Nanosecond)
 		require.Equal(t, 429, status(t, e))
 		five.Wait()
@@ -60,7 +61,7 @@ func TestIMDS_slotIsFreeWhenTheClientHasItsAnswer(t *testing.T) {
 	srv := newServer(t, nil)
 	var clients sync.WaitGroup
 	turns := make(chan struct{}, maxAtOnce)
-	for range maxPerSecond { // so that the other limit does not matter, however fast they are
+	for range maxPerSecond { // keeps the other limit out of the test at any speed
 		turns <- struct{}{}
 		clients.Go(func() {
 			defer func() { <-turns }()

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// port is one address of a host. host.mu guards what changes.
+// port is one listening address of a host. host.mu guards serving and timer.
 type port struct {
-	addr   string      // of the first listener, so that later ones are the same
-	config *tls.Config // nil: in clear
+	addr   string      // of the first listener; later listeners use the same address
+	config *tls.Config // nil: without TLS
 
-	serving *serving // nil: refusing
+	serving *serving // nil: connections are refused
 	timer   *time.Timer
 }
 
 func (p *port) secure() bool { return p.config != nil }
 
-// serving is one listener's life.
+// serving is one listener and its HTTP server.
 type serving struct {
 	listener net.Listener
 	http     *http.Server
-	cancel   context.CancelFunc // of the requests' contexts
-	done     chan struct{}      // closed when no more connections are accepted
+	cancel   context.CancelFunc // cancels the requests' contexts
+	done     chan struct{}      // closed when the listener accepts no more connections
 }
 
-// update makes the listeners follow the faults in force.
+// update opens and closes the listeners as the current Refused faults require.
 func (h *host) update() {
 	h.mu.Lock()
 	ports := slices.Clone(h.ports)
@@ -38,6 +38,7 @@ func (h *host) update() {
 	}
 }
 
+// updatePort opens or closes the listener of one port. It schedules the next call when a fault ends later.
 func (h *host) updatePort(p *port) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,6 +59,7 @@ func (h *host) updatePort(p *port) {
 		return
 	}
 	l, err := net.Listen("tcp", p.addr)
+	// Another process may have taken the port for a moment.
 	if err != nil { // somebody else has the port for the moment
 		h.startTimer(p, 10*time.Millisecond)
 		return
@@ -65,7 +67,7 @@ func (h *host) updatePort(p *port) {
 	p.serving = h.serve(l, p.config)
 }
 
-// startTimer has updatePort called again. The caller holds mu.
+// startTimer calls updatePort again after the duration. The caller holds mu.
 func (h *host) startTimer(p *port, after time.Duration) {
 	h.work.Add(1)
 	p.timer = time.AfterFunc(after, func() {
@@ -74,7 +76,7 @@ func (h *host) startTimer(p *port, after time.Duration) {
 	})
 }
 
-// stopTimer ends the timer, unless its function has begun and does so itself. The caller holds mu.
+// stopTimer stops the timer. If its function has already started, that function completes. The caller holds mu.
 func (h *host) stopTimer(p *port) {
 	if p.timer != nil && p.timer.Stop() {
 		h.work.Done()
@@ -89,16 +91,16 @@ func (p *port) refuse() {
 	}
 	p.serving.cancel()
 	p.serving.listener.Close()
-	<-p.serving.done // from now on http.Server knows all connections
+	<-p.serving.done // from here on, http.Server knows all connections
 	p.serving.http.Close()
 	p.serving = nil
 }
 
-// serve accepts connections in a goroutine.
+// serve accepts connections in a new goroutine.
 func (h *host) serve(l net.Listener, config *tls.Config) *serving {
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &serving{listener: l, cancel: cancel, done: make(chan struct{})}
-	in.http = &http.Server{
+	s := &serving{listener: l, cancel: cancel, done: make(chan struct{})}
+	s.http = &http.Server{
 		Handler:     http.HandlerFunc(h.handle),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, state http.ConnState) {
@@ -111,16 +113,17 @@ func (h *host) serve(l net.Listener, config *tls.Config) *serving {
 		},
 	}
 	if config != nil {
-		l = tls.NewListener(l, config) // which keeps to HTTP/1.1, so that a connection can be reset
+		l = tls.NewListener(l, config) // HTTP/1.1 only, so that a connection can be reset
 	}
 	go func() {
-		defer close(in.done)
-		in.http.Serve(l)
+		defer close(s.done)
+		s.http.Serve(l)
 	}()
-	return in
+	return s
 }
 
-// handle counts handlers as well as connections, since a hijacked connection is no longer counted.
+// handle counts running handlers. The count of connections is not enough, since it does not include hijacked
+// connections.
 func (h *host) handle(w http.ResponseWriter, r *http.Request) {
 	h.work.Add(1)
 	defer h.work.Done()

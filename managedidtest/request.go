@@ -12,24 +12,26 @@ import (
 
 // Request is an entry of the log.
 type Request struct {
-	Time     time.Time // of arrival
-	Endpoint Endpoint  // zero: a path that is not emulated
+	Time     time.Time // when the request arrived
+	Endpoint Endpoint  // zero: the path is not emulated
 	Method   string
-	Host     string // as the client named it
+	Host     string // as in the request
 	Path     string
 	Query    url.Values
-	Header   http.Header `json:"-"` // as received, with the secret if one was sent
-	Form     url.Values  `json:"-"` // of a POST's body, with the secret or assertion if one was sent; nil: none
-	Resource string      // for which a token was asked
-	Identity string      // the client ID of the identity or application that got a token; zero: none did
-	Status   int         // zero: not answered yet, or never: the connection was reset, or the client had left
-	Fault    bool        // an injected fault had a part in the answer
+	Header   http.Header `json:"-"` // as received, including a secret
+	Form     url.Values  `json:"-"` // of the body of a POST, including a secret or an assertion; nil: none
+	Resource string      // the resource of the requested token
+	Identity string      // client ID of the identity or application that got a token; zero: none
+	// Status is zero if there is no answer yet, if the connection was reset, or if the client left first.
+	Status int
+	Fault  bool // an injected fault affected the answer
 }
 
 // String returns one line without headers, tokens and secrets.
 func (r Request) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s", r.Time.UTC().Format("15:04:05.000"), clean(r.Method), (&url.URL{Path: r.Path}).EscapedPath())
+	fmt.Fprintf(&b, "%s %s %s", r.Time.UTC().Format("15:04:05.000"), clean(r.Method),
+		(&url.URL{Path: r.Path}).EscapedPath())
 	if r.Resource != "" {
 		fmt.Fprintf(&b, " resource=%s", clean(r.Resource))
 	}
@@ -52,7 +54,7 @@ func (r Request) String() string {
 	return b.String()
 }
 
-// GoString is String: %#v shows no header either.
+// GoString is the same as String, so %#v shows no header either.
 func (r Request) GoString() string { return r.String() }
 
 func (r *Request) clone() Request {
@@ -65,7 +67,7 @@ func (r *Request) clone() Request {
 
 func clone(v url.Values) url.Values { return url.Values(http.Header(v).Clone()) }
 
-// requested returns the resource in a request's query or form, or in the scope of its form.
+// requested returns the resource in the query or the form of a request, or in the scope of the form.
 func requested(query, form url.Values) string {
 	if scopes := resourceScopes(form.Get("scope")); len(scopes) > 0 {
 		return strings.TrimSuffix(scopes[0], "/.default")
@@ -73,7 +75,7 @@ func requested(query, form url.Values) string {
 	return cmp.Or(query.Get("resource"), form.Get("resource"))
 }
 
-// clean keeps a value on its line.
+// clean replaces spaces and unprintable characters by "?", so that a value stays on its line.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || !unicode.IsPrint(r) {

@@ -29,11 +29,14 @@ func TestRequests_logEverything(t *testing.T) {
 		send(t, e, app)
 		send(t, e, newGet(t, e, ""))
 		want := []Request{
-			{Time: begin, Endpoint: IMDS, Method: "GET", Host: "169.254.169.254", Path: "/metadata/identity/oauth2/token", Query: imds.URL.Query(),
+			{Time: begin, Endpoint: IMDS, Method: "GET", Host: "169.254.169.254",
+				Path: "/metadata/identity/oauth2/token", Query: imds.URL.Query(),
 				Header: imds.Header, Resource: vault, Identity: client, Status: 200},
-			{Time: begin.Add(time.Second), Endpoint: AppService, Method: "GET", Host: "169.254.169.254", Path: "/msi/token", Query: app.URL.Query(),
+			{Time: begin.Add(time.Second), Endpoint: AppService, Method: "GET", Host: "169.254.169.254",
+				Path: "/msi/token", Query: app.URL.Query(),
 				Header: app.Header, Resource: vault, Status: 500, Fault: true},
-			{Time: begin.Add(time.Second), Method: "GET", Host: "169.254.169.254", Path: "/", Query: url.Values{"resource": {vault}}, Header: http.Header{}, Resource: vault, Status: 404},
+			{Time: begin.Add(time.Second), Method: "GET", Host: "169.254.169.254", Path: "/",
+				Query: url.Values{"resource": {vault}}, Header: http.Header{}, Resource: vault, Status: 404},
 		}
 		require.Equal(t, want, e.Requests())
 		require.Equal(t, want, seen)
@@ -71,15 +74,20 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 		r    Request
 	}{
 		{"03:04:05.006 GET /msi/token resource=https://vault.azure.net client_id=c 200 identity=c",
-			Request{Method: "GET", Path: "/msi/token", Query: url.Values{"client_id": {"c"}, "x": {"secret"}}, Resource: vault, Identity: "c", Status: 200}},
-		{"03:04:05.006 GET /msi/auth resource=https://vault.azure.net clientid=c 200 identity=c", Request{Method: "GET", Path: "/msi/auth",
-			Query: url.Values{"clientid": {"c"}}, Resource: vault, Identity: "c", Status: 200}},
+			Request{Method: "GET", Path: "/msi/token", Query: url.Values{"client_id": {"c"}, "x": {"secret"}},
+				Resource: vault, Identity: "c", Status: 200}},
+		{"03:04:05.006 GET /msi/auth resource=https://vault.azure.net clientid=c 200 identity=c",
+			Request{Method: "GET", Path: "/msi/auth",
+				Query: url.Values{"clientid": {"c"}}, Resource: vault, Identity: "c", Status: 200}},
 		{"03:04:05.006 GET /msi/token no answer (fault)", Request{Method: "GET", Path: "/msi/token", Fault: true}},
-		{"03:04:05.006 POST /T/oauth2/v2.0/token resource=https://vault.azure.net client_id=c 401", Request{Method: "POST", Path: "/T/oauth2/v2.0/token",
-			Form:     url.Values{"client_id": {"c"}, "client_secret": {"secret"}, "client_assertion": {"secret"}, "scope": {"secret"}},
-			Resource: vault, Status: 401}},
+		{"03:04:05.006 POST /T/oauth2/v2.0/token resource=https://vault.azure.net client_id=c 401",
+			Request{Method: "POST", Path: "/T/oauth2/v2.0/token",
+				Form: url.Values{"client_id": {"c"}, "client_secret": {"secret"}, "client_assertion": {"secret"},
+					"scope": {"secret"}},
+				Resource: vault, Status: 401}},
 		{"03:04:05.006 G?T /a%0Ab resource=c??d mi_res_id=e?f 404",
-			Request{Method: "G\nT", Path: "/a\nb", Query: url.Values{"mi_res_id": {"e\x1bf"}}, Resource: "c\u2028\rd", Status: 404}},
+			Request{Method: "G\nT", Path: "/a\nb", Query: url.Values{"mi_res_id": {"e\x1bf"}}, Resource: "c\u2028\rd",
+				Status: 404}},
 	}
 	for _, tt := range tests {
 		tt.r.Time = at
@@ -91,17 +99,20 @@ func TestRequest_isOneLineWithoutSecrets(t *testing.T) {
 }
 
 func TestEmulator_printsNoSecret(t *testing.T) {
-	options := &Options{Applications: []Application{{Secrets: []Secret{{Value: "a secret"}, {Value: "a secret", Expires: time.Now()}}}}}
+	options := &Options{Applications: []Application{{Secrets: []Secret{{Value: "a secret"},
+		{Value: "a secret", Expires: time.Now()}}}}}
 	srv := newServer(t, options)
-	secrets := []string{srv.Environ(AppService)["IDENTITY_HEADER"], srv.Environ(AzureML)["MSI_SECRET"], "a secret", "eyJ"}
+	secrets := []string{srv.Environ(AppService)["IDENTITY_HEADER"], srv.Environ(AzureML)["MSI_SECRET"], "a secret",
+		"eyJ"}
 	f := newTokenFile(t, srv.Emulator, nil)
 	getToken(t, srv.Emulator, AppService)
-	buy(t, srv.Emulator)
-	buy(t, srv.Emulator, withAssertion(read(t, f.Path))...)
+	requestToken(t, srv.Emulator)
+	requestToken(t, srv.Emulator, withAssertion(read(t, f.Path))...)
 	apps := srv.Applications()
 	printed := map[string]string{}
 	for _, v := range []any{
-		srv, *srv, srv.Emulator, *srv.Emulator, srv.Requests(), srv.Requests()[1], &srv.Requests()[2], options, *options,
+		srv, *srv, srv.Emulator, *srv.Emulator, srv.Requests(), srv.Requests()[1], &srv.Requests()[2], options,
+		*options,
 		apps, apps[0], &apps[0], apps[0].Secrets, apps[0].Secrets[0], &apps[0].Secrets[1], f,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -122,7 +133,8 @@ func TestEmulator_printsNoSecret(t *testing.T) {
 	}
 	require.Equal(t, "{"+srv.URL+" "+srv.AuthorityHost+"}", fmt.Sprint(srv))
 	require.Equal(t, "{***}", fmt.Sprint(apps[0].Secrets[0]))
-	require.Equal(t, "{*** until 2026-01-02T03:04:05Z}", fmt.Sprint(Secret{"x", time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}))
+	require.Equal(t, "{*** until 2026-01-02T03:04:05Z}", fmt.Sprint(Secret{"x",
+		time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}))
 }
 
 func TestRequests_logAnExchange(t *testing.T) {
@@ -135,7 +147,8 @@ func TestRequests_logAnExchange(t *testing.T) {
 	require.Equal(t, "https://a.example/", r.Resource)
 	require.Equal(t, app.ClientID, r.Identity)
 	require.True(t, r.Form.Get("client_secret") == app.Secrets[0].Value)
-	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} POST /`+e.TenantID()+`/oauth2/v2\.0/token resource=https://a\.example/ client_id=`+
+	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} POST /`+e.TenantID()+
+		`/oauth2/v2\.0/token resource=https://a\.example/ client_id=`+
 		app.ClientID+` 200 identity=`+app.ClientID+`$`, r.String())
 	r.Form["client_id"][0] = "changed"
 	require.Equal(t, app.ClientID, e.Requests()[0].Form.Get("client_id"))
@@ -151,7 +164,8 @@ func TestRequests_logAnExchange(t *testing.T) {
 }
 
 func TestEmulator_isSafeForConcurrentUse(t *testing.T) {
-	srv := newServer(t, &Options{UserAssigned: make([]Identity, 1), OnRequest: func(r Request) { r.Header.Set("a", "b") }})
+	srv := newServer(t, &Options{UserAssigned: make([]Identity, 1),
+		OnRequest: func(r Request) { r.Header.Set("a", "b") }})
 	var users sync.WaitGroup
 	for i := range 8 {
 		users.Go(func() {

@@ -13,25 +13,28 @@ import (
 	"time"
 )
 
-// Resource is an API that accepts only tokens of one emulator for one audience: as a handler, and as a transport without
-// sockets for clients of the API. It verifies a request's bearer token like [VerifyToken] and also demands the emulator's tenant. A
-// good request goes on to the next handler; without one, the answer is 200 with the claims aud, appid and oid in JSON. Any
-// other request gets 401 with a challenge that Azure SDK clients understand.
+// Resource is an API that accepts only the tokens of one emulator for one audience. It is an [http.Handler], and a
+// transport without sockets for clients of the API. It verifies the bearer token of a request like [VerifyToken], and
+// also requires the emulator's tenant. An accepted request goes to the next handler. Without one, the answer has status
+// 200 and the claims aud, appid and oid in JSON. Any other request gets status 401 with a challenge that Azure SDK
+// clients understand.
 type Resource struct {
 	state            *state
 	tenant, audience string
-	next             http.Handler // nil: show the claims
+	next             http.Handler // nil: answer with the claims
 	keys             *keySet
 }
 
-// Resource makes an API for an audience, such as "https://vault.azure.net". A nil next is none.
+// Resource makes an API for an audience, such as "https://vault.azure.net". If next is nil, the API answers with the
+// claims.
 func (e *Emulator) Resource(audience string, next http.Handler) *Resource {
-	return &Resource{state: e.s, tenant: e.TenantID(), audience: audience, next: next, keys: &keySet{keys: publicKeys().public()}}
+	return &Resource{state: e.s, tenant: e.TenantID(), audience: audience, next: next,
+		keys: &keySet{keys: publicKeys().public()}}
 }
 
-// NewResource starts a [Resource] as an HTTPS server on loopback for [Server.Client]. It fetches the keys from JWKSURL
-// when it meets a new one, and answers 503 if they cannot be had. Its certificate is also for the audience's host and names
-// in it, so that a test can map these to it. [Server.Close] closes it.
+// NewResource starts a [Resource] as an HTTPS server on loopback. [Server.Client] trusts it. It fetches the keys from
+// JWKSURL when it meets an unknown key, and answers with status 503 if that fails. Its certificate is also valid for
+// the audience's host and its subdomains, so a test can map these names to it. [Server.Close] closes it.
 func (s *Server) NewResource(audience string, next http.Handler) *httptest.Server {
 	r := s.Resource(audience, next)
 	r.keys = &keySet{client: s.host.client, url: s.JWKSURL()}
@@ -46,7 +49,7 @@ func (s *Server) NewResource(audience string, next http.Handler) *httptest.Serve
 
 var isHostName = regexp.MustCompile(`^[0-9A-Za-z.-]+$`).MatchString
 
-// namesIn returns the host of an https audience, and those in it.
+// namesIn returns the host of an https audience and the wildcard of its subdomains. It returns nil for other audiences.
 func namesIn(audience string) []string {
 	u, err := url.Parse(audience)
 	if err != nil || u.Scheme != "https" || !isHostName(u.Hostname()) {
@@ -55,7 +58,7 @@ func namesIn(audience string) []string {
 	return []string{u.Hostname(), "*." + u.Hostname()}
 }
 
-// Do answers a request without sockets, whatever its host.
+// Do answers a request without sockets and ignores its host.
 func (a *Resource) Do(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
@@ -72,10 +75,10 @@ func (a *Resource) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// RoundTrip is Do.
+// RoundTrip implements [http.RoundTripper]. It is the same as Do.
 func (a *Resource) RoundTrip(r *http.Request) (*http.Response, error) { return a.Do(r) }
 
-// ServeHTTP verifies the request's token.
+// ServeHTTP verifies the request's token, and calls the next handler if the token is valid.
 func (a *Resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, found := bearer(r)
 	revoked := a.state.revoked.Load()
@@ -104,11 +107,12 @@ func bearer(r *http.Request) (token string, found bool) {
 	return token, found && strings.EqualFold(scheme, "Bearer")
 }
 
-// refuse sends Azure's form of an error: with 401, the challenge of Microsoft's page "Authentication, requests, and
-// responses" of Key Vault, and further parameters.
+// refuse sends an error in Azure's format. With status 401, it adds the challenge from Key Vault's page
+// "Authentication, requests, and responses" (Microsoft), and then params.
 func (a *Resource) refuse(w http.ResponseWriter, status int, params, message string) {
 	if status == http.StatusUnauthorized {
-		challenge := fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`, a.tenant, a.audience)
+		challenge := fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`, a.tenant,
+			a.audience)
 		if params != "" {
 			challenge += ", " + params
 		}
@@ -117,7 +121,7 @@ func (a *Resource) refuse(w http.ResponseWriter, status int, params, message str
 	writeJSON(w, status, azureError(http.StatusText(status), message))
 }
 
-// azureError is the form that Azure's services give their errors.
+// azureError returns the body of an error in the format of Azure's services.
 func azureError(code, message string) any {
 	return map[string]any{"error": map[string]string{"code": code, "message": message}}
 }

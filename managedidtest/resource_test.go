@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// call sends a request to a resource with an Authorization header, unless that is empty.
+// call sends a request to a resource. An empty authorization means no Authorization header.
 func call(t *testing.T, srv *Server, url, authorization string) (int, http.Header, string) {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, url, nil)
@@ -65,9 +65,12 @@ func TestResource_refuses(t *testing.T) {
 		{"another scheme", "Basic " + good, challenge, "no bearer token"},
 		{"no scheme", good, challenge, "no bearer token"},
 		{"no token", "Bearer x", challenge + `, error="invalid_token"`, "managedidtest: the token is no JWT"},
-		{"another resource's", "Bearer " + other, challenge + `, error="invalid_token"`, "managedidtest: the token is for another audience"},
-		{"another tenant's", "Bearer " + foreign, challenge + `, error="invalid_token"`, "managedidtest: the token is from another tenant"},
-		{"an old one", "Bearer " + expired, challenge + `, error="invalid_token"`, "managedidtest: the token has expired"},
+		{"another resource's", "Bearer " + other, challenge + `, error="invalid_token"`,
+			"managedidtest: the token is for another audience"},
+		{"another tenant's", "Bearer " + foreign, challenge + `, error="invalid_token"`,
+			"managedidtest: the token is from another tenant"},
+		{"an old one", "Bearer " + expired, challenge + `, error="invalid_token"`,
+			"managedidtest: the token has expired"},
 	}
 	api := srv.NewResource(vault, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("handed on") }))
 	for _, tt := range tests {
@@ -134,7 +137,8 @@ func TestResource_withoutSockets(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 200, resp.StatusCode)
 		require.Same(t, req, resp.Request)
-		require.Equal(t, "https://anything.example/x "+map[bool]string{true: "", false: "a body"}[body == nil], string(got))
+		require.Equal(t, "https://anything.example/x "+map[bool]string{true: "", false: "a body"}[body == nil],
+			string(got))
 	}
 	code, header, _ := send(t, api, request("Bearer x", nil))
 	require.Equal(t, 401, code)

@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// usualHeader returns the headers that an endpoint sends with every answer: recorded for IMDS and Entra, from
-// github.com/Azure/azure-sdk-for-net issue 43691 for App Service.
-func usualHeader(of Endpoint) http.Header {
+// usualHeader returns the headers that an endpoint sends with every answer. Those of IMDS and Entra are recorded. Those
+// of App Service are from github.com/Azure/azure-sdk-for-net issue 43691.
+func usualHeader(endpoint Endpoint) http.Header {
 	h := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
-	switch of {
+	switch endpoint {
 	case IMDS:
 		h.Set("Server", "IMDS/150.870.65.1475")
 		h.Set("X-Ms-Request-Id", newGUID())
@@ -38,38 +38,39 @@ func entraHeader(h http.Header) {
 	h.Set("X-Ms-Request-Id", newGUID())
 }
 
-// jsonAnswer has v as its body, without escapes for HTML and without a newline at the end.
-func jsonAnswer(status int, of Endpoint, v any) answer {
+// jsonAnswer returns an answer with the body v. The body has no HTML escapes and no trailing newline.
+func jsonAnswer(status int, endpoint Endpoint, v any) answer {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic("managedidtest: " + err.Error()) // all v are structs of strings, integers and the like
+		panic("managedidtest: " + err.Error()) // every v is a struct of strings, integers and the like
 	}
-	return answer{status: status, header: usualHeader(of), body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}
+	return answer{status: status, header: usualHeader(endpoint), body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}
 }
 
-// emptyAnswer has no body.
-func emptyAnswer(status int, of Endpoint) answer {
-	a := answer{status: status, header: usualHeader(of)}
+// emptyAnswer returns an answer without a body.
+func emptyAnswer(status int, endpoint Endpoint) answer {
+	a := answer{status: status, header: usualHeader(endpoint)}
 	a.header.Del("Content-Type")
 	return a
 }
 
-// notGET is the answer to a method other than GET, with the body of a or none.
+// notGET returns a as the answer to a method other than GET.
 func notGET(a answer) answer { return notAllowed(http.MethodGet, a) }
 
+// notAllowed returns a with the Allow header set.
 func notAllowed(allowed string, a answer) answer {
 	a.header.Set("Allow", allowed)
 	return a
 }
 
-// connError is the error of a system call on a connection, as package net returns it.
+// connError returns the error of a system call on a connection in the form that package net uses.
 func connError(op, call string, r *http.Request, errno syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "tcp", Addr: address(r.URL.Host), Err: os.NewSyscallError(call, errno)}
 }
 
-// address is a [net.Addr].
+// address implements [net.Addr].
 type address string
 
 func (address) Network() string  { return "tcp" }

@@ -11,30 +11,32 @@ import (
 	"time"
 )
 
-// revocation is when a critical event was, and which tokens are from before it.
+// revocation is one call of RevokeTokens. It covers the tokens that were issued before it.
 type revocation struct {
-	at    int64  // in seconds since 1970, each revocation's later than that of the last
-	until uint64 // the serial number of the last token then
+	unixTime   int64  // in seconds since 1970; later than that of the previous revocation
+	lastSerial uint64 // serial number of the last token before it
 }
 
-// RevokeTokens has every [Resource] refuse every token that has been issued so far, as after an event that
-// makes an administrator revoke them: Microsoft's page "Continuous access evaluation". Where a token says that its client
-// handles CAE (xms_cc with CP1), the answer is 401 with a claims challenge that asks for a later token, else 401 as for
-// an invalid one. Endpoints of managed identities go on giving the tokens that they keep, as the platform's do.
+// RevokeTokens makes every [Resource] reject all tokens issued so far, as after an event for which an administrator
+// revokes them: Microsoft's page "Continuous access evaluation" (CAE). The answer has status 401. If the token says
+// that its client supports CAE (xms_cc with CP1), the answer has a claims challenge that requires a later token.
+// Otherwise it is the answer to an invalid token. As in Azure, the endpoints of managed identities continue to return
+// their cached tokens.
 func (e *Emulator) RevokeTokens() {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
 	r := &revocation{time.Now().Unix(), issued.Load()}
 	if last := e.s.revoked.Load(); last != nil {
-		r.at = max(r.at, last.at+1) // so that its challenge is another
+		r.unixTime = max(r.unixTime, last.unixTime+1) // so that the challenge differs
 	}
 	e.s.revoked.Store(r)
 }
 
-// issued counts the tokens of the process, so that the order is known of those that are of the same second.
+// issued counts the tokens of the process. It orders tokens of the same second.
 var issued atomic.Uint64
 
-// newUniqueID makes a token's identifier, 16 bytes in base64url as Entra's are, that begins with its serial number.
+// newUniqueID returns a token's unique ID. Like Entra's, it is 16 bytes in base64url. It begins with the serial number
+// of the token.
 func newUniqueID() string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], issued.Add(1))
@@ -42,20 +44,20 @@ func newUniqueID() string {
 	return base64URL.EncodeToString(b[:])
 }
 
-// covers reports whether the token with the claims was issued before.
+// covers reports whether the token with the claims was issued before the revocation. A nil revocation covers none.
 func (r *revocation) covers(c claims) bool {
 	id, err := base64URL.DecodeString(c.UniqueID)
-	return r != nil && err == nil && len(id) == 16 && binary.BigEndian.Uint64(id) <= r.until
+	return r != nil && err == nil && len(id) == 16 && binary.BigEndian.Uint64(id) <= r.lastSerial
 }
 
-// challenge are the parameters by which an API asks a client that handles CAE for a token of after the revocation:
-// Microsoft's page "Claims challenges, claims requests, and client capabilities".
+// challenge returns the parameters with which an API asks a client that supports CAE for a token from after the
+// revocation: Microsoft's page "Claims challenges, claims requests, and client capabilities".
 func (r *revocation) challenge() string {
-	claims := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, r.at)
+	claims := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, r.unixTime)
 	return fmt.Sprintf(`error="insufficient_claims", claims="%s"`, base64.StdEncoding.EncodeToString([]byte(claims)))
 }
 
-// refuseRevoked answers a request with a revoked token.
+// refuseRevoked answers a request that has a revoked token.
 func (a *Resource) refuseRevoked(w http.ResponseWriter, r *revocation, c claims) {
 	params := `error="invalid_token"`
 	if slices.Contains(c.Capabilities, "CP1") {

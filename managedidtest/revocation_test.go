@@ -16,7 +16,7 @@ func TestRevokeTokens_isOfThoseIssuedBefore(t *testing.T) {
 	api := srv.NewResource(vault, nil)
 	scope := "scope=" + vault + "/.default"
 	identity := getToken(t, srv.Emulator, IMDS)["access_token"]
-	plain, cae := buy(t, srv.Emulator, scope), buy(t, srv.Emulator, scope, claimsOfCAE)
+	plain, cae := requestToken(t, srv.Emulator, scope), requestToken(t, srv.Emulator, scope, claimsOfCAE)
 	status := func(token string) int {
 		code, _, _ := call(t, srv, api.URL, "Bearer "+token)
 		return code
@@ -25,8 +25,8 @@ func TestRevokeTokens_isOfThoseIssuedBefore(t *testing.T) {
 	srv.RevokeTokens()
 	require.Equal(t, []int{401, 401, 401}, []int{status(identity), status(plain), status(cae)})
 	require.Equal(t, 401, status(getToken(t, srv.Emulator, IMDS)["access_token"]), "the platform keeps it")
-	require.Equal(t, 200, status(buy(t, srv.Emulator, scope)))
-	later := buy(t, srv.Emulator, scope, claimsOfCAE)
+	require.Equal(t, 200, status(requestToken(t, srv.Emulator, scope)))
+	later := requestToken(t, srv.Emulator, scope, claimsOfCAE)
 	require.Equal(t, 200, status(later))
 	srv.RevokeTokens()
 	require.Equal(t, 401, status(later))
@@ -35,13 +35,15 @@ func TestRevokeTokens_isOfThoseIssuedBefore(t *testing.T) {
 func TestRevokeTokens_challengesClientsThatHandleCAE(t *testing.T) {
 	srv := newServer(t, nil)
 	api := srv.NewResource(vault, nil)
-	plain, cae := buy(t, srv.Emulator, "scope="+vault+"/.default"), buy(t, srv.Emulator, "scope="+vault+"/.default", claimsOfCAE)
+	plain, cae := requestToken(t, srv.Emulator, "scope="+vault+"/.default"),
+		requestToken(t, srv.Emulator, "scope="+vault+"/.default", claimsOfCAE)
 	srv.RevokeTokens()
 	_, header, body := call(t, srv, api.URL, "Bearer "+plain)
 	require.Contains(t, header.Get("WWW-Authenticate"), `error="invalid_token"`)
 	require.Contains(t, body, "the token has been revoked")
 	_, header, _ = call(t, srv, api.URL, "Bearer "+cae)
-	challenge := regexp.MustCompile(`error="insufficient_claims", claims="([^"]+)"$`).FindStringSubmatch(header.Get("WWW-Authenticate"))
+	pattern := regexp.MustCompile(`error="insufficient_claims", claims="([^"]+)"$`)
+	challenge := pattern.FindStringSubmatch(header.Get("WWW-Authenticate"))
 	require.Len(t, challenge, 2)
 	decoded, err := base64.StdEncoding.DecodeString(challenge[1])
 	require.NoError(t, err)

@@ -14,34 +14,35 @@ import (
 	"time"
 )
 
-// answer is what goes back to the client.
+// answer is the response to a request.
 type answer struct {
 	status   int
 	header   http.Header
 	body     []byte
-	identity string // client ID; zero if it is no token
+	identity string // client ID; zero: the answer has no token
 	delivery
 }
 
-// errReset says that the connection is reset instead of answered.
+// errReset means that the connection is reset, and that no answer or no more of it is sent.
 var errReset = errors.New("connection reset")
 
-// turn is a request under way.
-type turn struct {
+// inflight is a request in progress.
+type inflight struct {
 	request   *http.Request
-	form      url.Values // of a POST's body
-	entry     *Request   // in the log; guarded by state.mu
+	form      url.Values // of the body of a POST; nil: none
+	entry     *Request   // the log entry; state.mu guards it
 	endpoint  Endpoint
-	admitted  bool // holds a slot of the limiter
-	throttled bool
+	admitted  bool   // it holds a slot of the limiter
+	throttled bool   // the limiter rejected it
 	fault     *Fault // nil: none
 }
 
-// ServeHTTP answers a request to any of the endpoints: to those that are there over TLS only if it came over TLS, to the
-// others if it did not, also one with an absolute-form target, as proxies get it; 404 to other paths. A Refused fault, which a handler cannot bring about,
-// resets the connection, unless the server is a [Server].
+// ServeHTTP answers requests to all endpoints. Endpoints with TLS answer only requests over TLS; the others answer only
+// requests without TLS. The request target may have the absolute form that proxies receive. All other paths get status
+// 404. A handler cannot refuse a connection, so a Refused fault resets it, except on a [Server], whose listeners refuse
+// connections.
 func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a, err := e.s.answer(r, r.TLS != nil)
+	a, err := e.s.respond(r, r.TLS != nil)
 	if err != nil {
 		reset(w)
 		return
@@ -49,7 +50,7 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.send(w, r)
 }
 
-// reset ends the connection with RST, or as abruptly as the server lets it.
+// reset closes the connection with RST. If the server does not allow this, it aborts the request.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -62,13 +63,13 @@ func reset(w http.ResponseWriter) {
 	if tcp, ok := raw.(interface{ SetLinger(seconds int) error }); ok {
 		tcp.SetLinger(0)
 	}
-	raw.Close() // without TLS's farewell
+	raw.Close() // without the closing message of TLS
 	conn.Close()
 }
 
-// Do answers a request without sockets, whatever its host; a request over TLS is one with the scheme https. It returns the
-// errors of a connection for the faults that break one, and that of the request's context if it ends first. It follows no
-// redirect.
+// Do answers a request without sockets and ignores its host. A request with the scheme https counts as a request over
+// TLS. Do returns the error of a broken connection for faults that break one, and the context's error if the context
+// ends first. It does not follow redirects.
 func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer r.Body.Close()
@@ -88,7 +89,7 @@ func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	if trace != nil && trace.GotConn != nil {
 		trace.GotConn(httptrace.GotConnInfo{})
 	}
-	a, err := e.s.answer(r, secure)
+	a, err := e.s.respond(r, secure)
 	if errors.Is(err, errReset) {
 		err = connError("read", "read", r, syscall.ECONNRESET)
 	}
@@ -101,14 +102,15 @@ func (e *Emulator) Do(r *http.Request) (*http.Response, error) {
 	return a.response(r), nil
 }
 
-// RoundTrip is Do.
+// RoundTrip implements [http.RoundTripper]. It is the same as Do.
 func (e *Emulator) RoundTrip(r *http.Request) (*http.Response, error) { return e.Do(r) }
 
-// answer is everything from the request that was read to the answer that may be sent.
-func (s *state) answer(r *http.Request, secure bool) (answer, error) {
-	to := s.forwarded(r)
-	t := s.begin(r, endpointOf(to, secure), readForm(r))
-	t.request = to
+// respond logs a request, applies faults and limits, and returns the answer. It returns errReset if there is none to
+// send.
+func (s *state) respond(r *http.Request, secure bool) (answer, error) {
+	forwarded := s.forwarded(r)
+	t := s.begin(r, endpointOf(forwarded, secure), readForm(r))
+	t.request = forwarded
 	a, err := s.run(t)
 	logged := s.end(t, a)
 	if s.options.OnRequest != nil {
@@ -117,7 +119,8 @@ func (s *state) answer(r *http.Request, secure bool) (answer, error) {
 	return a, err
 }
 
-// readForm reads the body, and returns the fields of a POST's form, nil if it is malformed.
+// readForm reads the whole body, up to 1 MiB. It returns the form of a POST, or nil if there is none or it is
+// malformed.
 func readForm(r *http.Request) url.Values {
 	if r.Body == nil {
 		return nil
@@ -134,16 +137,16 @@ func readForm(r *http.Request) url.Values {
 	return form
 }
 
-// begin logs the request, and settles whether it is admitted and which fault meets it.
-func (s *state) begin(r *http.Request, at Endpoint, form url.Values) *turn {
+// begin logs the request. It decides whether the limiter admits it and which fault applies to it.
+func (s *state) begin(r *http.Request, endpoint Endpoint, form url.Values) *inflight {
 	query := r.URL.Query()
-	t := &turn{request: r, endpoint: at, form: form, entry: &Request{
-		Endpoint: at, Method: r.Method, Host: hostOf(r), Path: r.URL.Path,
+	t := &inflight{request: r, endpoint: endpoint, form: form, entry: &Request{
+		Endpoint: endpoint, Method: r.Method, Host: hostOf(r), Path: r.URL.Path,
 		Query: query, Header: r.Header.Clone(), Form: clone(form), Resource: requested(query, form),
 	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now() // under the lock, so that times and log have one order
+	now := time.Now() // under the lock, so that the times follow the order of the log
 	t.entry.Time = now
 	s.log = append(s.log, t.entry)
 	if t.endpoint == "" {
@@ -154,16 +157,18 @@ func (s *state) begin(r *http.Request, at Endpoint, form url.Values) *turn {
 		t.throttled = !t.admitted
 	}
 	if f := s.pending(t.endpoint, now); f != nil && !t.throttled {
-		s.spend(f)
+		s.useFault(f)
 		t.fault = &f.Fault
 		t.entry.Fault = true
 	}
 	return t
 }
 
-func (s *state) run(t *turn) (answer, error) {
+// run returns the answer: of the limiter, of the fault, or the normal one.
+func (s *state) run(t *inflight) (answer, error) {
 	if t.throttled {
-		return imdsError(http.StatusTooManyRequests, "too_many_requests", "Temporarily throttled, too many requests"), nil
+		const description = "Temporarily throttled, too many requests"
+		return imdsError(http.StatusTooManyRequests, "too_many_requests", description), nil
 	}
 	if t.fault == nil {
 		return s.normal(t), nil
@@ -174,7 +179,8 @@ func (s *state) run(t *turn) (answer, error) {
 	if t.fault.Reset && t.fault.Cut == 0 || t.fault.Refused {
 		return answer{}, errReset
 	}
-	a := answer{status: cmp.Or(t.fault.Status, http.StatusOK), header: usualHeader(t.endpoint), body: []byte(t.fault.Body)}
+	a := answer{status: cmp.Or(t.fault.Status, http.StatusOK), header: usualHeader(t.endpoint),
+		body: []byte(t.fault.Body)}
 	if t.fault.Status == 0 && t.fault.Body == "" {
 		a = s.normal(t)
 	}
@@ -188,7 +194,8 @@ func (s *state) run(t *turn) (answer, error) {
 	return a, nil
 }
 
-func (s *state) normal(t *turn) answer {
+// normal returns the answer of the endpoint without faults.
+func (s *state) normal(t *inflight) answer {
 	switch t.endpoint {
 	case IMDS:
 		return s.imds(t.request)
@@ -212,8 +219,8 @@ func (s *state) normal(t *turn) answer {
 	return answer{status: http.StatusNotFound, header: http.Header{}}
 }
 
-// end completes the entry in the log and gives the slot back, before the client can know of the answer.
-func (s *state) end(t *turn, a answer) Request {
+// end completes the log entry and releases the slot of the limiter. It runs before the client can receive the answer.
+func (s *state) end(t *inflight, a answer) Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.admitted {
@@ -224,7 +231,7 @@ func (s *state) end(t *turn, a answer) Request {
 	return t.entry.clone()
 }
 
-// wait returns the context's error if that ends before the delay.
+// wait returns after the delay, or earlier with the context's error if the context ends.
 func wait(ctx context.Context, delay time.Duration) error {
 	if delay <= 0 {
 		return ctx.Err()

@@ -11,29 +11,31 @@ import (
 	"sync"
 )
 
-// Server is an [Emulator] that listens: in clear at its URL, and over TLS at its AuthorityHost. Its certificate is for
-// localhost, the address that it listens on, and the names of Entra's authority hosts, so that a test can map these to it.
+// Server is an [Emulator] that listens on sockets: without TLS at URL, and with TLS at AuthorityHost. Its certificate
+// is valid for localhost, for its listening address, and for the names of Entra's authority hosts. A test can map these
+// names to it.
 type Server struct {
 	*Emulator
 
 	host *host
 }
 
-// host is behind a pointer so that printing a Server reads nothing that a mutex guards.
+// host is the state of a Server. It is behind a pointer, so that printing a Server reads no field that a mutex guards.
 type host struct {
 	handler   http.Handler
 	state     *state
 	ports     []*port
 	client    *http.Client
 	authority *authority
-	work      sync.WaitGroup // connections, handlers and timers
+	work      sync.WaitGroup // counts connections, handlers and timers
 
-	mu        sync.Mutex // guards all below, and the ports
+	mu        sync.Mutex // guards all fields below, and the changing fields of the ports
 	closed    bool
 	resources []*httptest.Server
 }
 
-// NewServer starts a server. It panics if it cannot listen; [Listen] does not. The caller should call Close when finished.
+// NewServer starts a server. It panics if it cannot listen; [Listen] returns an error instead. The caller calls Close
+// when finished.
 func NewServer(o *Options) *Server {
 	s, err := Listen(o)
 	if err != nil {
@@ -42,30 +44,31 @@ func NewServer(o *Options) *Server {
 	return s
 }
 
-// Listen is NewServer for programs: it returns the error if it cannot listen at [Options].Addr.
+// Listen starts a server like [NewServer], but returns an error if it cannot listen at [Options].Addr. It is for
+// programs.
 func Listen(o *Options) (*Server, error) {
 	addr := "127.0.0.1:0"
 	if o != nil && o.Addr != "" {
 		addr = o.Addr
 	}
-	metadata, err := listenClear(addr)
+	metadata, err := listenPlain(addr)
 	if err != nil {
 		return nil, fmt.Errorf("managedidtest: %w", err)
 	}
-	at := metadata.Addr().(*net.TCPAddr)
-	entra, err := net.Listen("tcp", (&net.TCPAddr{IP: at.IP, Zone: at.Zone}).String())
+	tcp := metadata.Addr().(*net.TCPAddr)
+	entra, err := net.Listen("tcp", (&net.TCPAddr{IP: tcp.IP, Zone: tcp.Zone}).String())
 	if err != nil {
 		metadata.Close()
 		return nil, fmt.Errorf("managedidtest: %w", err)
 	}
 	e := New(o)
-	e.URL = "http://" + reachable(at)
+	e.URL = "http://" + reachable(tcp)
 	e.AuthorityHost = "https://" + reachable(entra.Addr()) + "/"
 	h := &host{handler: e, state: e.s, authority: newAuthority()}
 	h.client = h.authority.client()
 	e.s.listening = true
-	e.s.refusal = h.update
-	certificate := h.authority.issue(at.IP, authorityHosts...)
+	e.s.updateListeners = h.update
+	certificate := h.authority.issue(tcp.IP, authorityHosts...)
 	e.s.node = fabricNode{"https://" + reachable(entra.Addr()), thumbprintOf(certificate.Certificate[0])}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	h.open(metadata, nil)
@@ -75,8 +78,9 @@ func Listen(o *Options) (*Server, error) {
 	return s, nil
 }
 
-// listenClear listens at the address; where that leaves the port open, not at Arc's, at which IMDS's path is Arc's.
-func listenClear(addr string) (net.Listener, error) {
+// listenPlain listens without TLS. If addr leaves the port open, it avoids Azure Arc's port, where IMDS's path belongs
+// to Arc.
+func listenPlain(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil || !strings.HasSuffix(addr, ":0") || !strings.HasSuffix(l.Addr().String(), ":"+arcPort) {
 		return l, err
@@ -85,7 +89,7 @@ func listenClear(addr string) (net.Listener, error) {
 	return net.Listen("tcp", addr)
 }
 
-// add opens a further address over TLS.
+// add opens a further address with TLS. It returns an error after Close.
 func (h *host) add(l net.Listener, config *tls.Config) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -101,7 +105,7 @@ func (h *host) open(l net.Listener, config *tls.Config) {
 	h.ports = append(h.ports, p)
 }
 
-// reachable replaces an unspecified address, on which a server listens, by a loopback address to dial.
+// reachable replaces an unspecified IP address, such as 0.0.0.0, by loopback, so that clients can dial it.
 func reachable(a net.Addr) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -110,17 +114,18 @@ func reachable(a net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// Client returns a client that trusts the certificates of Entra's endpoints and of NewResource, follows redirects like any
-// other, and uses no proxy. [Server.Close] closes its idle connections.
+// Client returns a client that trusts the certificates of Entra's endpoints and of [Server.NewResource]. It follows
+// redirects and uses no proxy. [Server.Close] closes its idle connections.
 func (s *Server) Client() *http.Client { return s.host.client }
 
-// CertificatePEM returns the certificate of the authority that Client trusts, for a file that a program is told to trust,
-// as by SSL_CERT_FILE (Go, on Unix systems other than macOS; OpenSSL) or NODE_EXTRA_CA_CERTS (Node.js). Its key never
-// leaves the server.
+// CertificatePEM returns the certificate of the authority that Client trusts, in PEM. Write it to a file that another
+// program trusts, for example by SSL_CERT_FILE (OpenSSL; Go on Unix systems other than macOS) or NODE_EXTRA_CA_CERTS
+// (Node.js). The authority's private key never leaves the server.
 func (s *Server) CertificatePEM() []byte { return s.host.authority.pem() }
 
-// Close ends the server and those of NewResource, and waits until all their goroutines have ended. Requests under way are
-// cut off, and the key files that are left removed. It must not be called from [Options].OnRequest.
+// Close stops the server, its token proxies and the servers of [Server.NewResource]. It waits until all their
+// goroutines have ended. It aborts requests in progress and removes the remaining Azure Arc key files. Do not call it
+// from [Options].OnRequest.
 func (s *Server) Close() {
 	h := s.host
 	h.mu.Lock()

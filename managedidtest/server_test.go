@@ -37,7 +37,8 @@ func TestServer_takesWhatAProxyGets(t *testing.T) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = io.WriteString(conn, "GET http://169.254.169.254/metadata/identity/oauth2/token/?api-version=2018-02-01&resource=https://vault.azure.net HTTP/1.1\r\n"+
+	_, err = io.WriteString(conn, "GET http://169.254.169.254/metadata/identity/oauth2/token/"+
+		"?api-version=2018-02-01&resource=https://vault.azure.net HTTP/1.1\r\n"+
 		"Host: 169.254.169.254\r\nMetadata: true\r\n\r\n")
 	require.NoError(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -59,7 +60,7 @@ func TestServer_resets(t *testing.T) {
 	_, err := srv.Client().Do(newGet(t, srv.Emulator, AppService))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	require.Zero(t, srv.Requests()[0].Status)
-	code, _, _ := send(t, srv.Client(), newGet(t, srv.Emulator, AppService))
+	code, _, _ := send(t, srv.Client(), newGet(t, srv.Emulator, AppService)) // leaves an idle connection
 	require.Equal(t, 200, code)
 }
 
@@ -70,8 +71,8 @@ func TestServer_refusesUntilCleared(t *testing.T) {
 	for range 2 {
 		send(t, srv.Client(), newGet(t, srv.Emulator, AppService)) // leaves a connection
 		srv.Inject(Fault{Endpoint: IMDS, Count: 1, Refused: true})
-		for range 3 { // more than Count
-			post.Method = http.MethodPost // which net/http does not repeat on another connection
+		for range 3 { // more often than Count
+			post.Method = http.MethodPost // net/http does not repeat a POST on another connection
 			_, err := srv.Client().Do(post)
 			require.Error(t, err)
 			_, err = net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -89,7 +90,7 @@ func TestServer_refusesForAWhile(t *testing.T) {
 	srv.Inject(Fault{For: time.Millisecond, Refused: true})
 	srv.Inject(Fault{For: 20 * time.Millisecond, Refused: true})
 	refused := 0
-	for { // until it listens again, however long that takes
+	for { // until it listens again
 		conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
 		if err == nil {
 			conn.Close()
@@ -132,7 +133,7 @@ func TestServer_closes(t *testing.T) {
 			srv.Inject(f)
 			if f.Delay > 0 {
 				arrived := make(chan struct{})
-				srv.s.options.OnRequest = func(Request) { close(arrived) } // when the connection is cut off
+				srv.s.options.OnRequest = func(Request) { close(arrived) } // runs when the connection is cut off
 				go func() {
 					resp, err := srv.Client().Do(newGet(t, srv.Emulator, AppService))
 					if err == nil {
@@ -173,7 +174,7 @@ func TestServer_hasAnAddressToDial(t *testing.T) {
 	}
 }
 
-// As a handler of somebody else's server.
+// The emulator is a handler of a server that does not allow a reset.
 func TestServeHTTP_resetsAsWellAsItCan(t *testing.T) {
 	e := New(nil)
 	e.Inject(Fault{Reset: true, Count: 1})

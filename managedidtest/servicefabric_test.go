@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newFabric makes a good request, changed by query as newGet's.
+// newFabric makes a valid request. query has changes as in newGet.
 func newFabric(t *testing.T, e *Emulator, query ...string) *http.Request {
 	t.Helper()
 	env := e.Environ(ServiceFabric)
@@ -29,7 +29,8 @@ func newFabric(t *testing.T, e *Emulator, query ...string) *http.Request {
 }
 
 func TestServiceFabric_refuses(t *testing.T) {
-	const notFound = `"code":"ManagedIdentityNotFound","message":"Managed identity not found for the specified application host."`
+	const notFound = `"code":"ManagedIdentityNotFound",` +
+		`"message":"Managed identity not found for the specified application host."`
 	for _, tt := range []struct {
 		name    string
 		options Options
@@ -38,17 +39,28 @@ func TestServiceFabric_refuses(t *testing.T) {
 		status  int
 		body    string
 	}{
-		{name: "another method", change: func(_ *Emulator, r *http.Request) { r.Method = http.MethodPost }, status: 405, body: `"code":"MethodNotAllowed","message":"The method must be GET."`},
+		{name: "another method", change: func(_ *Emulator, r *http.Request) { r.Method = http.MethodPost }, status: 405,
+			body: `"code":"MethodNotAllowed","message":"The method must be GET."`},
 		{name: "no secret", change: func(_ *Emulator, r *http.Request) { r.Header.Del("Secret") }, status: 400,
 			body: `"code":"SecretHeaderNotFound","message":"Secret is not found in the request headers."`},
-		{name: "another secret", change: func(_ *Emulator, r *http.Request) { r.Header.Set("Secret", "x") }, status: 404, body: notFound},
-		{name: "an old secret", change: func(e *Emulator, _ *http.Request) { e.RotateSecret() }, status: 404, body: notFound},
-		{name: "no identity", options: Options{NoSystemAssigned: true, UserAssigned: make([]Identity, 1)}, status: 404, body: notFound},
-		{name: "a removed identity", change: func(e *Emulator, _ *http.Request) { e.RemoveIdentity(e.SystemAssigned().ClientID) }, status: 404, body: notFound},
-		{name: "no resource", query: "resource", status: 400, body: `"code":"ArgumentNullOrEmpty","message":"The parameter 'resource' should not be null or empty string."`},
+		{name: "another secret", change: func(_ *Emulator, r *http.Request) { r.Header.Set("Secret", "x") },
+			status: 404, body: notFound},
+		{name: "an old secret", change: func(e *Emulator, _ *http.Request) { e.RotateSecret() }, status: 404,
+			body: notFound},
+		{name: "no identity", options: Options{NoSystemAssigned: true, UserAssigned: make([]Identity, 1)}, status: 404,
+			body: notFound},
+		{name: "a removed identity", change: func(e *Emulator,
+			_ *http.Request) {
+			e.RemoveIdentity(e.SystemAssigned().ClientID)
+		}, status: 404, body: notFound},
+		{name: "no resource", query: "resource", status: 400,
+			body: `"code":"ArgumentNullOrEmpty",` +
+				`"message":"The parameter 'resource' should not be null or empty string."`},
 		{name: "no version", query: "api-version", status: 400,
-			body: `"code":"InvalidApiVersion","message":"The api-version '' is not supported. Supported version is '2019-07-01-preview'."`},
-		{name: "a malformed query", change: func(_ *Emulator, r *http.Request) { r.URL.RawQuery += "&%" }, status: 400, body: `"code":"InvalidQuery","message":"The query is malformed."`},
+			body: `"code":"InvalidApiVersion",` +
+				`"message":"The api-version '' is not supported. Supported version is '2019-07-01-preview'."`},
+		{name: "a malformed query", change: func(_ *Emulator, r *http.Request) { r.URL.RawQuery += "&%" }, status: 400,
+			body: `"code":"InvalidQuery","message":"The query is malformed."`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := New(&tt.options)
@@ -72,7 +84,7 @@ func TestServiceFabric_refuses(t *testing.T) {
 	}
 }
 
-// fabricToken asks for a token.
+// fabricToken requests a token.
 func fabricToken(t *testing.T, via doer, e *Emulator, query ...string) string {
 	t.Helper()
 	status, _, body := send(t, via, newFabric(t, e, query...))
@@ -89,7 +101,8 @@ func fabricToken(t *testing.T, via doer, e *Emulator, query ...string) string {
 func TestServiceFabric_givesTheApplicationsTokenOverTLS(t *testing.T) {
 	srv := newServer(t, &Options{UserAssigned: make([]Identity, 1)})
 	for _, version := range serviceFabricVersions {
-		raw := fabricToken(t, srv.Client(), srv.Emulator, "api-version="+version, "client_id="+srv.UserAssigned()[0].ClientID)
+		raw := fabricToken(t, srv.Client(), srv.Emulator, "api-version="+version,
+			"client_id="+srv.UserAssigned()[0].ClientID)
 		claims, err := VerifyToken(t.Context(), srv.Client(), srv.JWKSURL(), raw, vault)
 		require.NoError(t, err)
 		require.Equal(t, srv.SystemAssigned().ObjectID, claims.ObjectID)
@@ -112,7 +125,8 @@ func TestServiceFabric_itsThumbprintIsThatOfTheServersCertificate(t *testing.T) 
 	conn, err := tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true})
 	require.NoError(t, err)
 	defer conn.Close()
-	require.Equal(t, fmt.Sprintf("%X", sha1.Sum(conn.ConnectionState().PeerCertificates[0].Raw)), env["IDENTITY_SERVER_THUMBPRINT"])
+	require.Equal(t, fmt.Sprintf("%X", sha1.Sum(conn.ConnectionState().PeerCertificates[0].Raw)),
+		env["IDENTITY_SERVER_THUMBPRINT"])
 
 	env = New(nil).Environ(ServiceFabric)
 	require.Equal(t, "https://localhost:2377/metadata/identity/oauth2/token", env["IDENTITY_ENDPOINT"])
@@ -139,7 +153,8 @@ func TestServiceFabric_replacesTheTokenThatWasRefused(t *testing.T) {
 
 func TestServiceFabric_capabilitiesAreInTheToken(t *testing.T) {
 	e := New(nil)
-	for query, want := range map[string][]string{"xms_cc": nil, "xms_cc=cp1": {"CP1"}, "xms_cc=cp1,cp2": {"CP1", "CP2"}} {
+	for query, want := range map[string][]string{"xms_cc": nil, "xms_cc=cp1": {"CP1"},
+		"xms_cc=cp1,cp2": {"CP1", "CP2"}} {
 		raw := fabricToken(t, e, e, query)
 		var c claims
 		require.NoError(t, decodePart(strings.Split(raw, ".")[1], &c))

@@ -13,7 +13,8 @@ import (
 )
 
 func (s *Server) addresses() (clear, secure string) {
-	return strings.TrimPrefix(s.URL, "http://"), strings.TrimSuffix(strings.TrimPrefix(s.AuthorityHost, "https://"), "/")
+	secure = strings.TrimSuffix(strings.TrimPrefix(s.AuthorityHost, "https://"), "/")
+	return strings.TrimPrefix(s.URL, "http://"), secure
 }
 
 func TestServer_servesEntraOverTLSOnly(t *testing.T) {
@@ -25,7 +26,7 @@ func TestServer_servesEntraOverTLSOnly(t *testing.T) {
 		name     string
 		req      *http.Request
 		endpoint Endpoint
-		status   int // over its own scheme; over the other it is 404
+		status   int // with the right scheme; with the other one it is 404
 	}{
 		{"Azure ML", newGet(t, srv.Emulator, AzureML), AzureML, 200},
 		{"App Service", newGet(t, srv.Emulator, AppService), AppService, 200},
@@ -55,16 +56,17 @@ func TestServer_servesEntraOverTLSOnly(t *testing.T) {
 	}
 }
 
-func TestServer_sellsTokensThatItsResourcesTake(t *testing.T) {
+func TestServer_issuesTokensThatItsResourcesAccept(t *testing.T) {
 	srv := newServer(t, &Options{OtherTenants: []string{"Other"}})
 	api := srv.NewResource(vault, nil)
 	f := newTokenFile(t, srv.Emulator, nil)
-	for _, req := range []*http.Request{newExchange(t, srv.Emulator), newExchange(t, srv.Emulator, withAssertion(read(t, f.Path))...)} {
+	for _, req := range []*http.Request{newExchange(t, srv.Emulator),
+		newExchange(t, srv.Emulator, withAssertion(read(t, f.Path))...)} {
 		for tenant, want := range map[string]int{srv.TenantID(): 200, "Other": 401} {
-			again := req.Clone(t.Context())
-			again.Body, _ = req.GetBody()
-			again.URL.Path = "/" + tenant + "/oauth2/v2.0/token"
-			code, _, _ := call(t, srv, api.URL, "Bearer "+tokenIn(t, srv.Client(), again))
+			tenantReq := req.Clone(t.Context())
+			tenantReq.Body, _ = req.GetBody()
+			tenantReq.URL.Path = "/" + tenant + "/oauth2/v2.0/token"
+			code, _, _ := call(t, srv, api.URL, "Bearer "+tokenIn(t, srv.Client(), tenantReq))
 			require.Equal(t, want, code)
 		}
 	}
@@ -78,7 +80,8 @@ func TestServer_hasACertificateForEveryAuthorityHost(t *testing.T) {
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(srv.CertificatePEM()))
 	for _, name := range []string{
-		"localhost", "127.0.0.1", "::1", "127.0.0.2", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
+		"localhost", "127.0.0.1", "::1", "127.0.0.2", "login.microsoftonline.com", "login.microsoftonline.us",
+		"login.chinacloudapi.cn",
 		"login.partner.microsoftonline.cn", "westeurope.login.microsoft.com",
 	} {
 		conn, err := tls.Dial("tcp", secure, &tls.Config{ServerName: name, RootCAs: roots})
@@ -113,7 +116,8 @@ func TestServer_refusesAtTheEndpointsAddress(t *testing.T) {
 		at            Endpoint
 		clear, secure bool
 	}{
-		{IMDS, true, false}, {AppService, true, false}, {Keys, true, false}, {Entra, false, true}, {Discovery, false, true},
+		{IMDS, true, false}, {AppService, true, false}, {Keys, true, false}, {Entra, false, true},
+		{Discovery, false, true},
 		{ServiceFabric, false, true}, {"", true, true},
 	} {
 		srv.Inject(Fault{Endpoint: tt.at, Refused: true})

@@ -16,23 +16,23 @@ import (
 	"time"
 )
 
-// issuerHost begins the issuer of a token of version 1.0, which ends with the tenant and a slash: from Microsoft's page
-// "Access token claims reference".
+// issuerHost is the beginning of the issuer of a version 1.0 token. The tenant and a slash follow. It is from
+// Microsoft's page "Access token claims reference".
 const issuerHost = "https://sts.windows.net/"
 
-// token is one that was issued. It is immutable.
+// token is an issued token. It is immutable.
 type token struct {
 	raw                string
 	notBefore, expires time.Time
 }
 
-// hash is what a client names a token by that an API has refused.
+// hash returns the value with which a client names a token that an API rejected.
 func (t token) hash() string {
 	sum := sha256.Sum256([]byte(t.raw))
 	return hex.EncodeToString(sum[:])
 }
 
-// tokenCache issues tokens, and the same one again until it is due, as the platform does.
+// tokenCache issues tokens and, like Azure, returns the same token until it is due for renewal.
 type tokenCache struct {
 	tenant   string
 	lifetime time.Duration
@@ -44,9 +44,10 @@ type tokenCache struct {
 type tokenKey struct {
 	identity     Identity
 	resource     string
-	capabilities string // of the client, in xms_cc's form
+	capabilities string // of the client, in the format of xms_cc
 }
 
+// newTokenCache makes a cache. A zero lifetime means one hour. Other lifetimes become whole seconds, and never zero.
 func newTokenCache(tenant string, lifetime time.Duration) tokenCache {
 	switch {
 	case lifetime == 0:
@@ -59,32 +60,33 @@ func newTokenCache(tenant string, lifetime time.Duration) tokenCache {
 	return tokenCache{tenant: tenant, lifetime: lifetime, mu: new(sync.Mutex), tokens: map[tokenKey]token{}}
 }
 
-// get returns a token that has at least ten minutes left, or half its life where that is shorter.
+// get returns a token that is valid for at least ten more minutes, or for half its lifetime if that is shorter.
 func (c *tokenCache) get(id *Identity, resource string, now time.Time) token {
-	return c.getBut("", id, resource, "", now)
+	return c.getExcept("", id, resource, "", now)
 }
 
-// getBut returns a token as get does, for a client with these capabilities, and other than the one with that hash.
-func (c *tokenCache) getBut(hash string, id *Identity, resource, capabilities string, now time.Time) token {
+// getExcept is get for a client with these capabilities. It never returns the token with the hash.
+func (c *tokenCache) getExcept(hash string, id *Identity, resource, capabilities string, now time.Time) token {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := tokenKey{*id, resource, capabilities}
 	t, ok := c.tokens[key]
 	if !ok || t.expires.Sub(now) < min(10*time.Minute, c.lifetime/2) || t.hash() == hash {
-		of := claims{Audience: resource, AppID: id.ClientID, ObjectID: id.ObjectID, ResourceID: id.ResourceID}
+		content := claims{Audience: resource, AppID: id.ClientID, ObjectID: id.ObjectID, ResourceID: id.ResourceID}
 		if capabilities != "" {
-			of.Capabilities = strings.Split(strings.ToUpper(capabilities), ",")
+			content.Capabilities = strings.Split(strings.ToUpper(capabilities), ",")
 		}
 		if *id == cloudShellUser {
-			of.IDType = "user"
+			content.IDType = "user"
 		}
-		t = of.issue(c.tenant, c.lifetime, now)
+		t = content.issue(c.tenant, c.lifetime, now)
 		c.tokens[key] = t
 	}
 	return t
 }
 
-// claims are those of a token. The Azure SDKs' recorded answers have not_before five minutes before the time of issue.
+// claims are the claims of a token. Recorded answers for the Azure SDKs have not_before five minutes before the time of
+// issue.
 type claims struct {
 	Audience   string `json:"aud"`
 	Issuer     string `json:"iss"`
@@ -100,11 +102,12 @@ type claims struct {
 	Version    string `json:"ver"`
 	ResourceID string `json:"xms_mirid,omitempty"`
 
-	Proof        string   `json:"appidacr,omitempty"` // how an application proved itself: 1 a secret, 2 an assertion
-	Capabilities []string `json:"xms_cc,omitempty"`   // of the client, as it said itself to Entra or to Service Fabric
+	// Proof is how an application authenticated: 1 with a secret, 2 with an assertion.
+	Proof        string   `json:"appidacr,omitempty"`
+	Capabilities []string `json:"xms_cc,omitempty"` // of the client, as it told Entra or Service Fabric
 }
 
-// issue makes a token of a tenant, for the audience and the identity in c.
+// issue makes a token of the tenant. c has the audience and the identity. The other claims are filled in.
 func (c claims) issue(tenant string, lifetime time.Duration, now time.Time) token {
 	now = now.Truncate(time.Second)
 	t := token{notBefore: now.Add(-5 * time.Minute), expires: now.Add(lifetime)}
@@ -116,10 +119,11 @@ func (c claims) issue(tenant string, lifetime time.Duration, now time.Time) toke
 	return t
 }
 
-// signingKey signs all tokens, of managed identities and of applications.
+// signingKey signs all tokens of managed identities and applications.
 var signingKey = newSigningKey()
 
-// newSigningKey returns a key that is made on first use, once per process, since it takes a good part of a second.
+// newSigningKey returns a function that returns a key. The key is made on first use, once per process, since this is
+// slow.
 func newSigningKey() func() *rsa.PrivateKey {
 	return sync.OnceValue(func() *rsa.PrivateKey {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -130,7 +134,8 @@ func newSigningKey() func() *rsa.PrivateKey {
 	})
 }
 
-// base64URL is the encoding of a JWT's parts: RFC 7515, section 2. Strict, since a token has but one form.
+// base64URL is the encoding of the parts of a JWT: RFC 7515, section 2. It is strict, since a token has only one valid
+// form.
 var base64URL = base64.RawURLEncoding.Strict()
 
 type jwtHeader struct {
@@ -138,7 +143,7 @@ type jwtHeader struct {
 	Algorithm string `json:"alg"`
 	KeyID     string `json:"kid,omitempty"`
 
-	// Of a certificate: RFC 7515, sections 4.1.7 and 4.1.8.
+	// The thumbprints of a certificate: RFC 7515, sections 4.1.7 and 4.1.8.
 	SHA1   string `json:"x5t,omitempty"`
 	SHA256 string `json:"x5t#S256,omitempty"`
 }
@@ -158,7 +163,8 @@ func signJWT(key *rsa.PrivateKey, kind string, v any) string {
 func jsonPart(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("managedidtest: " + err.Error()) // all v are structs of strings, integers and the like
+		// Every v is a struct of strings, integers and the like.
+		panic("managedidtest: " + err.Error())
 	}
 	return base64URL.EncodeToString(b)
 }
@@ -168,7 +174,7 @@ func keyID(k *rsa.PublicKey) string {
 	return base64URL.EncodeToString(sum[:20])
 }
 
-// jwk is a public RSA key: RFC 7517, and RFC 7518 section 6.3.
+// jwk is a public RSA key: RFC 7517, and RFC 7518, section 6.3.
 type jwk struct {
 	KeyType   string `json:"kty"`
 	Use       string `json:"use"`

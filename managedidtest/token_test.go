@@ -17,8 +17,8 @@ func TestTokens_areRenewedToTheSecond(t *testing.T) {
 	tests := []struct {
 		name     string
 		lifetime time.Duration
-		cached   time.Duration // the last second of the first token
-		in       string        // expires_in then
+		cached   time.Duration // age at which the first token is still returned
+		in       string        // expires_in at this age
 		lives    string
 	}{
 		{"one hour, unless told", 0, 50 * time.Minute, "600", "3600"},
@@ -35,11 +35,11 @@ func TestTokens_areRenewedToTheSecond(t *testing.T) {
 				require.Equal(t, tt.lives, first["expires_in"])
 				require.Equal(t, tt.lives, first["ext_expires_in"])
 				time.Sleep(tt.cached)
-				again := getToken(t, e, IMDS)
-				require.Equal(t, first["access_token"], again["access_token"])
-				require.Equal(t, first["expires_on"], again["expires_on"])
-				require.Equal(t, tt.in, again["expires_in"])
-				require.Equal(t, tt.lives, again["ext_expires_in"])
+				repeated := getToken(t, e, IMDS)
+				require.Equal(t, first["access_token"], repeated["access_token"])
+				require.Equal(t, first["expires_on"], repeated["expires_on"])
+				require.Equal(t, tt.in, repeated["expires_in"])
+				require.Equal(t, tt.lives, repeated["ext_expires_in"])
 				require.Equal(t, first["access_token"], getToken(t, e, AppService)["access_token"])
 				time.Sleep(time.Second)
 				second := getToken(t, e, IMDS)
@@ -111,7 +111,8 @@ func TestKeys_areAJSONWebKeySet(t *testing.T) {
 	code, header, body := send(t, e, newGet(t, e, Keys))
 	require.Equal(t, 200, code)
 	require.Equal(t, "application/json; charset=utf-8", header.Get("Content-Type"))
-	require.Regexp(t, `^{"keys":\[{"kty":"RSA","use":"sig","kid":"[\w-]{27}","alg":"RS256","n":"[\w-]{342}","e":"AQAB"}\]}$`, body)
+	require.Regexp(t, `^{"keys":\[{"kty":"RSA","use":"sig","kid":"[\w-]{27}","alg":"RS256",`+
+		`"n":"[\w-]{342}","e":"AQAB"}\]}$`, body)
 	require.Equal(t, e.URL+"/discovery/keys", e.JWKSURL())
 
 	post := newGet(t, e, Keys)
@@ -120,7 +121,7 @@ func TestKeys_areAJSONWebKeySet(t *testing.T) {
 	require.Equal(t, 405, code)
 }
 
-// The first use of the key, and of the random numbers for it, in a process of its own.
+// The test runs in a process of its own, which then uses the key and its random numbers for the first time.
 func TestSigningKey_maybeMadeInABubble(t *testing.T) {
 	const inBubble = "MANAGEDIDTEST_IN_BUBBLE"
 	if os.Getenv(inBubble) == "" {
@@ -135,7 +136,7 @@ func TestSigningKey_maybeMadeInABubble(t *testing.T) {
 			begin := time.Now()
 			e := New(nil)
 			getToken(t, e, IMDS)
-			buy(t, e, withAssertion(read(t, newTokenFile(t, e, nil).Path))...)
+			requestToken(t, e, withAssertion(read(t, newTokenFile(t, e, nil).Path))...)
 			require.Zero(t, time.Since(begin), "making keys takes no time on the bubble's clock")
 		})
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The names in a projected volume: k8s.io/kubernetes pkg/volume/util/atomic_writer.go, and of the file, the webhook of
-// Azure workload identity.
+// The names in a projected volume, from pkg/volume/util/atomic_writer.go of k8s.io/kubernetes. The name of the file is
+// from the webhook of Azure workload identity.
 const (
 	tokenFileName = "azure-identity-token"
 	dataName      = "..data"
@@ -21,28 +21,30 @@ const (
 	dataDirFormat = "..2006_01_02_15_04_05."
 )
 
-// TokenFile is the projected token of a Kubernetes service account, as kubelet keeps it in a pod. It is safe for concurrent
-// use.
+// TokenFile is the projected token of a Kubernetes service account. It has the layout that kubelet maintains in a pod.
+// It is safe for concurrent use.
 type TokenFile struct {
-	// Path is that of the file. It is a symbolic link to ..data/azure-identity-token, and ..data beside it is one to a
-	// directory named after the time.
+	// Path is the path of the file. It is a symbolic link to ..data/azure-identity-token. ..data is a symbolic link to
+	// a directory beside it, whose name is the time.
 	Path string
 
 	options TokenFileOptions
-	mu      *sync.Mutex // held while the directory changes; behind a pointer so that printing reads nothing that changes
+	// mu is held while the directory changes. It is a pointer, so that printing reads no changing field.
+	mu *sync.Mutex
 }
 
-// TokenFileOptions say what the tokens of a [TokenFile] claim. Zero fields have the defaults of [FederatedCredential].
+// TokenFileOptions are claims in the tokens of a [TokenFile]. Zero fields have the defaults of [FederatedCredential].
 type TokenFileOptions struct {
 	Issuer, Subject, Audience string
 
-	// Lifetime of a token, in whole seconds. Zero: one hour. A negative one makes tokens that have expired already.
+	// Lifetime is the lifetime of a token, in whole seconds. Zero: one hour. A negative value makes tokens that have
+	// already expired.
 	Lifetime time.Duration
 }
 
-// NewTokenFile makes a token file in the directory, which must exist and should be empty; on Windows that takes the right to
-// make symbolic links. [Emulator.Environ] of a Workload names the last one that was made. Nobody rotates it unasked, and
-// nobody removes it.
+// NewTokenFile makes a token file in the directory, which must exist and should be empty. A nil o means the defaults.
+// On Windows, this needs the right to create symbolic links. [Emulator.Environ] for [Workload] names the latest one.
+// The emulator never rotates the file by itself, and never removes it.
 func (e *Emulator) NewTokenFile(dir string, o *TokenFileOptions) (*TokenFile, error) {
 	f, err := makeTokenFile(dir, o)
 	if err != nil {
@@ -71,10 +73,11 @@ func makeTokenFile(dir string, o *TokenFileOptions) (*TokenFile, error) {
 	return f, f.Rotate()
 }
 
-// Rotate puts a new token in the place of the old one, all at once, as kubelet does.
+// Rotate replaces the token atomically by a new one, as kubelet does.
 func (f *TokenFile) Rotate() error { return f.Write(podToken(f.options, time.Now())) }
 
-// Write is Rotate with any content. The file's time of modification is that of [time.Now], in a testing/synctest bubble too.
+// Write replaces the content of the file atomically by any content. The file's modification time is [time.Now], also in
+// a testing/synctest bubble.
 func (f *TokenFile) Write(content string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,9 +89,9 @@ func (f *TokenFile) Write(content string) error {
 	if old != "" && !strings.HasPrefix(filepath.Base(old), "..2") || old != "" && old != filepath.Base(old) {
 		return fmt.Errorf("managedidtest: %s is no token file's directory: ..data leads to %s", dir, old)
 	}
-	to := filepath.Join(dataName, tokenFileName)
-	if link, _ := os.Readlink(f.Path); link != to {
-		if err := os.Symlink(to, f.Path); err != nil {
+	linkTarget := filepath.Join(dataName, tokenFileName)
+	if link, _ := os.Readlink(f.Path); link != linkTarget {
+		if err := os.Symlink(linkTarget, f.Path); err != nil {
 			return err
 		}
 	}
@@ -102,10 +105,10 @@ func (f *TokenFile) Write(content string) error {
 	if old == "" {
 		return nil
 	}
-	return os.RemoveAll(filepath.Join(dir, old)) // the new token is in place, whatever becomes of the old one
+	return os.RemoveAll(filepath.Join(dir, old)) // the new token is already in place
 }
 
-// swap fills the fresh directory and makes it the one that ..data names.
+// swap writes the content to the directory fresh, and then points ..data at it.
 func swap(dir, fresh, content string, now time.Time) error {
 	file, link := filepath.Join(fresh, tokenFileName), filepath.Join(dir, newDataName)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
@@ -114,12 +117,13 @@ func swap(dir, fresh, content string, now time.Time) error {
 	if err := errors.Join(os.Chtimes(file, now, now), os.Chtimes(fresh, now, now)); err != nil {
 		return err
 	}
-	os.Remove(link) // left by a failure
+	os.Remove(link) // an earlier failure may have left it
 	if err := os.Symlink(filepath.Base(fresh), link); err != nil {
 		return err
 	}
 	data := filepath.Join(dir, dataName)
-	if runtime.GOOS == "windows" { // where nothing can take a directory's place; kubelet does the same
+	// On Windows, a rename cannot replace a directory. kubelet does the same.
+	if runtime.GOOS == "windows" {
 		os.Remove(data)
 	}
 	return os.Rename(link, data)

@@ -47,7 +47,8 @@ func TestTokenFile_isLaidOutAsInAPod(t *testing.T) {
 func TestTokenFile_holdsTheTokenOfAServiceAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(nil)
-		f := newTokenFile(t, e, &TokenFileOptions{Issuer: "I", Subject: "system:serviceaccount:ns:sa", Audience: "A", Lifetime: 2 * time.Hour})
+		f := newTokenFile(t, e, &TokenFileOptions{Issuer: "I", Subject: "system:serviceaccount:ns:sa", Audience: "A",
+			Lifetime: 2 * time.Hour})
 		parts := strings.Split(read(t, f.Path), ".")
 		var header map[string]string
 		require.NoError(t, decodePart(parts[0], &header))
@@ -58,7 +59,8 @@ func TestTokenFile_holdsTheTokenOfAServiceAccount(t *testing.T) {
 		delete(c, "jti")
 		now := float64(time.Now().Unix())
 		require.Equal(t, map[string]any{
-			"aud": []any{"A"}, "iss": "I", "sub": "system:serviceaccount:ns:sa", "iat": now, "nbf": now, "exp": now + 7200,
+			"aud": []any{"A"}, "iss": "I", "sub": "system:serviceaccount:ns:sa", "iat": now, "nbf": now,
+			"exp": now + 7200,
 			"kubernetes.io": map[string]any{
 				"namespace":      "ns",
 				"node":           map[string]any{"name": "emulator-node", "uid": stableGUID("node")},
@@ -81,7 +83,7 @@ func TestTokenFile_rotates(t *testing.T) {
 	}
 }
 
-// A reader may meet the old directory's end, as in a pod, but no half of a token.
+// As in a pod, a read may fail while the old directory is removed. It never returns a part of a token.
 func TestTokenFile_isSwappedWhole(t *testing.T) {
 	f := newTokenFile(t, New(nil), nil)
 	var writers sync.WaitGroup
@@ -144,7 +146,7 @@ func TestTokenFile_takesAnothersPlace(t *testing.T) {
 	f, err := e.NewTokenFile(".", nil)
 	require.NoError(t, err)
 	require.True(t, filepath.IsAbs(f.Path))
-	buy(t, e, withAssertion(read(t, f.Path))...)
+	requestToken(t, e, withAssertion(read(t, f.Path))...)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 3)

@@ -11,32 +11,32 @@ import (
 	"sync"
 )
 
-// TokenProxy is what a cluster of AKS gives a pod that has an identity binding, a preview feature: the address to which its
-// requests for Entra go, and the files that it mounts. It is safe for concurrent use.
+// TokenProxy is the token proxy of an AKS cluster. AKS gives its address and its files to a pod with an identity
+// binding, which is a preview feature. The pod's requests for Entra go to the proxy. It is safe for concurrent use.
 type TokenProxy struct {
-	URL        string     // scheme, host and port; clients may add a path of their choice
-	ServerName string     // that clients have to ask for by TLS's SNI, and that its certificate is for
-	CAFile     string     // the path of the authority's certificate, in PEM
-	TokenFile  *TokenFile // whose tokens are taken by the proxy alone
+	URL        string     // scheme, host and port; clients may add any path
+	ServerName string     // name that clients send by TLS's SNI, and that the certificate is for
+	CAFile     string     // path of the authority's certificate, in PEM
+	TokenFile  *TokenFile // its tokens are accepted only by the proxy
 
-	held *heldLeaf // behind a pointer so that printing reads nothing that changes
+	current *currentLeaf // a pointer, so that printing reads no changing field
 }
 
-type heldLeaf struct {
+type currentLeaf struct {
 	sync.Mutex
 	leaf *tls.Certificate // guarded by the mutex
 }
 
-// bindingAudience is that of the tokens of pods with an identity binding, and bindingName the kind of name that the proxy has:
-// Microsoft's page "Set up identity bindings" of AKS.
+// bindingAudience is the audience of the tokens of pods with an identity binding. bindingName is the end of the proxy's
+// server name. Both are from Microsoft's page "Set up identity bindings" of AKS.
 const (
 	bindingAudience = "api://AKSIdentityBinding"
 	bindingName     = ".ests.aks"
 )
 
-// NewTokenProxy starts a token proxy on loopback, and makes the files that a pod mounts in the directory, which must exist
-// and should be empty. [Emulator.Environ] of an [IdentityBinding] names the last one that was made. [Server.Close] ends it; nobody
-// removes the files.
+// NewTokenProxy starts a token proxy on loopback. It makes the files that a pod mounts in the directory, which must
+// exist and should be empty. [Emulator.Environ] for [IdentityBinding] describes the latest proxy. [Server.Close] stops
+// it. The emulator never removes the files.
 func (s *Server) NewTokenProxy(dir string) (*TokenProxy, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Server) NewTokenProxy(dir string) (*TokenProxy, error) {
 		return nil, err
 	}
 	p := &TokenProxy{URL: "https://" + l.Addr().String(), ServerName: stableGUID("cluster")[:8] + bindingName,
-		CAFile: filepath.Join(dir, "ca.crt"), held: &heldLeaf{}}
+		CAFile: filepath.Join(dir, "ca.crt"), current: &currentLeaf{}}
 	p.TokenFile, err = makeTokenFile(dir, &TokenFileOptions{Audience: bindingAudience})
 	if err == nil {
 		err = p.Rotate()
@@ -65,26 +65,27 @@ func (s *Server) NewTokenProxy(dir string) (*TokenProxy, error) {
 	return p, nil
 }
 
-// Rotate makes a new authority and a new certificate of the proxy's, and replaces the file, all at once.
+// Rotate makes a new authority and a new certificate for the proxy, and replaces CAFile atomically.
 func (p *TokenProxy) Rotate() error {
-	p.held.Lock()
-	defer p.held.Unlock()
+	p.current.Lock()
+	defer p.current.Unlock()
 	authority := newAuthority()
 	leaf := authority.sign(leafTemplate(p.ServerName))
 	if err := replaceFile(p.CAFile, authority.pem()); err != nil {
 		return err
 	}
-	p.held.leaf = &leaf
+	p.current.leaf = &leaf
 	return nil
 }
 
+// certificate returns the proxy's certificate, or an error for another server name.
 func (p *TokenProxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if hello.ServerName != p.ServerName {
 		return nil, errors.New("unknown server name")
 	}
-	p.held.Lock()
-	defer p.held.Unlock()
-	return p.held.leaf, nil
+	p.current.Lock()
+	defer p.current.Unlock()
+	return p.current.leaf, nil
 }
 
 // isBound reports whether a request came through the token proxy.
@@ -97,8 +98,8 @@ func (s *state) isBound(r *http.Request) bool {
 	return s.proxy != nil && r.TLS.ServerName == s.proxy.ServerName
 }
 
-// forwarded returns the request as Entra gets it. The token proxy takes Entra's paths behind any prefix, and knows the tenant of
-// a request for a token at its root, where the curl of "Set up identity bindings" sends one.
+// forwarded returns the request that Entra receives. The token proxy accepts Entra's paths after any prefix. It adds
+// the tenant to a token request for its root, which is where the curl command of "Set up identity bindings" sends it.
 func (s *state) forwarded(r *http.Request) *http.Request {
 	if !s.isBound(r) {
 		return r
@@ -108,27 +109,27 @@ func (s *state) forwarded(r *http.Request) *http.Request {
 		rest = s.options.TenantID + "/" + tokenPath
 	}
 	for ; rest != ""; _, rest, _ = strings.Cut(rest, "/") {
-		to, u := *r, *r.URL
-		to.URL, u.Path = &u, "/"+rest
-		if at := endpointOf(&to, true); at == Entra || at == Discovery {
-			return &to
+		inner, u := *r, *r.URL
+		inner.URL, u.Path = &u, "/"+rest
+		if endpoint := endpointOf(&inner, true); endpoint == Entra || endpoint == Discovery {
+			return &inner
 		}
 	}
 	return r
 }
 
-// checkBound checks an assertion that came through the token proxy, which needs no federated credential: the identity binding
-// of the cluster stands for it.
-func checkBound(in assertion) *refusal {
+// checkBound checks an assertion that came through the token proxy. It needs no federated credential, since the
+// cluster's identity binding replaces it.
+func checkBound(presented assertion) *refusal {
 	key := &clusterKey().PublicKey
 	switch {
-	case in.Issuer != clusterIssuer():
-		return otherFederation(700211, "issuer", in.Issuer)
-	case !slices.Contains(in.Audience, bindingAudience):
-		return otherFederation(700212, "audience", strings.Join(in.Audience, ","))
-	case in.header.KeyID != keyID(key):
-		return unknownKey(in.header.KeyID, in.Issuer)
-	case in.header.Algorithm != "RS256" || !in.isSignedWith(key):
+	case presented.Issuer != clusterIssuer():
+		return otherFederation(700211, "issuer", presented.Issuer)
+	case !slices.Contains(presented.Audience, bindingAudience):
+		return otherFederation(700212, "audience", strings.Join(presented.Audience, ","))
+	case presented.header.KeyID != keyID(key):
+		return unknownKey(presented.header.KeyID, presented.Issuer)
+	case presented.header.Algorithm != "RS256" || !presented.isSignedWith(key):
 		return wrongSignature()
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Claims are what a verified token says.
+// Claims are the claims of a verified token.
 type Claims struct {
 	Audience  string // the resource that the token is for
 	Issuer    string
@@ -27,12 +27,13 @@ type Claims struct {
 	Expires   time.Time
 }
 
-// errKeys marks failures to get the keys, which say nothing about the token.
+// errKeys marks a failure to get the public keys. Such a failure says nothing about the token.
 var errKeys = errors.New("no keys")
 
-// VerifyToken checks a token as an API does that it is sent to: its RS256 signature with the keys at jwksURL, and that it
-// is for this audience, exactly, and valid now. The issuer has to be that of the token's own tenant; whose tenant it is, is
-// left to the caller. A nil client means http.DefaultClient. No error contains a part of the token.
+// VerifyToken checks a token like an API that receives it. It checks the RS256 signature with the keys at jwksURL. It
+// also checks that the audience is exactly this one, that the token is valid now, and that the issuer belongs to the
+// token's tenant. The caller checks the tenant itself. A nil client means [http.DefaultClient]. No error contains a
+// part of the token.
 func VerifyToken(ctx context.Context, client *http.Client, jwksURL, token, audience string) (Claims, error) {
 	c, err := (&keySet{client: client, url: jwksURL}).verify(ctx, token, audience, time.Now())
 	if err != nil {
@@ -68,6 +69,7 @@ func (k *keySet) verify(ctx context.Context, token, audience string, now time.Ti
 	return c, c.check(audience, now)
 }
 
+// check checks the issuer, the audience and the times.
 func (c *claims) check(audience string, now time.Time) error {
 	switch {
 	case c.TenantID == "" || c.Issuer != issuerHost+c.TenantID+"/":
@@ -82,6 +84,7 @@ func (c *claims) check(audience string, now time.Time) error {
 	return nil
 }
 
+// decodePart decodes a part of a JWT into v.
 func decodePart(part string, v any) error {
 	b, err := base64URL.DecodeString(part)
 	if err != nil {
@@ -90,7 +93,7 @@ func decodePart(part string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// keySet fetches public keys when it meets one that it does not know.
+// keySet is a cache of public keys. It fetches them when it meets an unknown key ID.
 type keySet struct {
 	client *http.Client // nil: http.DefaultClient
 	url    string
@@ -139,7 +142,7 @@ func (k *keySet) fetch(ctx context.Context) (map[string]*rsa.PublicKey, error) {
 	return set.public(), nil
 }
 
-// public returns the set's keys for RS256 signatures by their IDs.
+// public returns the RSA keys for RS256 by key ID.
 func (s jwkSet) public() map[string]*rsa.PublicKey {
 	keys := map[string]*rsa.PublicKey{}
 	for _, k := range s.Keys {

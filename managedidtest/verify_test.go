@@ -18,7 +18,7 @@ func goodClaims() claims {
 	}
 }
 
-// changed is a good token but for one thing.
+// changed returns a valid token with one change.
 func changed(change func(*claims)) string {
 	c := goodClaims()
 	change(&c)
@@ -37,16 +37,19 @@ func TestVerifyToken_refuses(t *testing.T) {
 		{"four parts", valid + ".", "no JWT"},
 		{"another encoding", valid + "=", "no JWT"},
 		{"a header that is no JSON", header("x"), "no JWT"},
-		{"no algorithm", header(`{"alg":"none","kid":"` + keyID(&signingKey().PublicKey) + `"}`), "not signed with RS256"},
+		{"no algorithm", header(`{"alg":"none","kid":"` + keyID(&signingKey().PublicKey) + `"}`),
+			"not signed with RS256"},
 		{"another algorithm", header(`{"alg":"HS256"}`), "not signed with RS256"},
 		{"another key", header(`{"alg":"RS256","kid":"x"}`), "unknown key"},
 		{"no signature", parts[0] + "." + parts[1] + ".", "signature is wrong"},
 		{"a tampered signature", parts[0] + "." + parts[1] + "." + flip(parts[2]), "signature is wrong"},
-		{"tampered claims", parts[0] + "." + strings.Split(changed(func(c *claims) { c.AppID = "x" }), ".")[1] + "." + parts[2], "signature is wrong"},
+		{"tampered claims", parts[0] + "." + strings.Split(changed(func(c *claims) { c.AppID = "x" }), ".")[1] + "." +
+			parts[2], "signature is wrong"},
 		{"another audience", changed(func(c *claims) { c.Audience = vault + "/" }), "another audience"},
 		{"another issuer", changed(func(c *claims) { c.Issuer = "https://example.com/T/" }), "its tenant's issuer"},
 		{"another tenant's issuer", changed(func(c *claims) { c.TenantID = "U" }), "its tenant's issuer"},
-		{"no tenant", changed(func(c *claims) { c.TenantID = ""; c.Issuer = "https://sts.windows.net//" }), "its tenant's issuer"},
+		{"no tenant", changed(func(c *claims) { c.TenantID = ""; c.Issuer = "https://sts.windows.net//" }),
+			"its tenant's issuer"},
 		{"not yet valid", changed(func(c *claims) { c.NotBefore = time.Now().Unix() + 3600 }), "not valid yet"},
 		{"expired", changed(func(c *claims) { c.Expires = time.Now().Unix() - 1 }), "expired"},
 	}

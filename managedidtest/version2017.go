@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// version2017 is the api-version of Azure ML, and the first of App Service.
+// version2017 is the api-version of Azure ML, and the first version of App Service.
 const version2017 = "2017-09-01"
 
-// azureMLToken is the answer with a token, its fields in the order and the types of a recorded one.
+// azureMLToken is the answer with a token. Its fields have the order and the types of a recorded answer.
 type azureMLToken struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int64  `json:"expires_in"` // seconds from now
@@ -20,11 +20,12 @@ type azureMLToken struct {
 	TokenType   string `json:"token_type"`
 }
 
-// azureML answers as the endpoint of a compute of Azure Machine Learning. Without a clientid it takes the default identity's.
+// azureML answers like the endpoint of an Azure Machine Learning compute. Without clientid, it uses the default
+// identity.
 func (s *state) azureML(r *http.Request) answer {
-	id, resource, refused := s.ask2017(r, AzureML)
+	id, resource, failure := s.check2017(r, AzureML)
 	if id == nil {
-		return refused
+		return failure
 	}
 	now := time.Now()
 	t := s.tokens.get(id, resource, now)
@@ -39,7 +40,7 @@ func (s *state) azureML(r *http.Request) answer {
 	return a
 }
 
-// azureMLNotFound has the text in github.com/Azure/azure-sdk-for-python issue 31071, and the status that this names.
+// azureMLNotFound has the text of github.com/Azure/azure-sdk-for-python issue 31071, and the status in that text.
 func azureMLNotFound() answer {
 	a := emptyAnswer(http.StatusNotFound, AzureML)
 	a.header.Set("Content-Type", "text/plain; charset=utf-8")
@@ -47,8 +48,8 @@ func azureMLNotFound() answer {
 	return a
 }
 
-// defaultIdentity is whom DEFAULT_IDENTITY_CLIENT_ID names: nil if there is no identity. A compute has either a
-// system-assigned one or others.
+// defaultIdentity returns the identity that DEFAULT_IDENTITY_CLIENT_ID names, or nil if there is none. A compute has
+// either a system-assigned identity or user-assigned ones.
 func (s *state) defaultIdentity() *Identity {
 	system, users := s.identities()
 	if system == nil && len(users) > 0 {
@@ -57,7 +58,7 @@ func (s *state) defaultIdentity() *Identity {
 	return system
 }
 
-// appService2017Token is App Service's answer, as in the page of that time.
+// appService2017Token is App Service's answer, as in the documentation of that time.
 type appService2017Token struct {
 	AccessToken string `json:"access_token"`
 	ExpiresOn   string `json:"expires_on"` // a date
@@ -65,16 +66,18 @@ type appService2017Token struct {
 	TokenType   string `json:"token_type"`
 }
 
-// The forms of expires_on, on Linux and on Windows: from github.com/Azure/azure-sdk-for-python pull requests 5972 and 9480.
+// The formats of expires_on on Linux and on Windows, from github.com/Azure/azure-sdk-for-python pull requests 5972 and
+// 9480.
 const (
 	linuxDate   = "01/02/2006 15:04:05 -07:00"
 	windowsDate = "1/2/2006 3:04:05 PM -07:00"
 )
 
+// appService2017 answers like App Service in api-version 2017-09-01.
 func (s *state) appService2017(r *http.Request) answer {
-	id, resource, refused := s.ask2017(r, AppService)
+	id, resource, failure := s.check2017(r, AppService)
 	if id == nil {
-		return refused
+		return failure
 	}
 	t := s.tokens.get(id, resource, time.Now())
 	date := linuxDate
@@ -91,37 +94,38 @@ func (s *state) appService2017(r *http.Request) answer {
 	return a
 }
 
-// ask2017 returns the identity and the resource that a request is for, or a nil identity and why it is refused. Statuses and
-// texts for malformed requests are those of App Service's later version. An empty clientid is none: MSAL for Go sends it.
-func (s *state) ask2017(r *http.Request, of Endpoint) (id *Identity, resource string, refused answer) {
+// check2017 returns the identity and the resource of a request. If id is nil, failure is the answer. The statuses and
+// texts for malformed requests are those of App Service's later version. An empty clientid counts as absent, since MSAL
+// for Go sends it.
+func (s *state) check2017(r *http.Request, endpoint Endpoint) (id *Identity, resource string, failure answer) {
 	if r.Method != http.MethodGet {
-		return nil, "", notGET(emptyAnswer(http.StatusMethodNotAllowed, of))
+		return nil, "", notGET(emptyAnswer(http.StatusMethodNotAllowed, endpoint))
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Secret")), []byte(s.currentSecret())) != 1 {
-		return nil, "", emptyAnswer(http.StatusForbidden, of)
+		return nil, "", emptyAnswer(http.StatusForbidden, endpoint)
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, "", statusError(of, "The query is malformed.")
+		return nil, "", statusError(endpoint, "The query is malformed.")
 	}
 	if problem := problem2017(query); problem != "" {
-		return nil, "", statusError(of, problem)
+		return nil, "", statusError(endpoint, problem)
 	}
 	id, _ = s.identities()
-	if of == AzureML {
-		id, refused = s.defaultIdentity(), azureMLNotFound()
+	if endpoint == AzureML {
+		id, failure = s.defaultIdentity(), azureMLNotFound()
 	} else {
-		refused = statusError(of, "Unable to load the proper Managed Identity.")
+		failure = statusError(endpoint, "Unable to load the proper Managed Identity.")
 	}
 	if v := query.Get("clientid"); v != "" {
 		id = s.find("clientid", v)
 	}
-	return id, query.Get("resource"), refused
+	return id, query.Get("resource"), failure
 }
 
-// problem2017 says what is wrong with a query, "" if nothing is.
+// problem2017 returns what is wrong with a query, or "" if it is correct.
 func problem2017(query url.Values) string {
-	selector, ok := only(query, selectors...)
+	selector, ok := singleSelector(query, selectors...)
 	switch {
 	case query.Get("api-version") != version2017:
 		return "The api-version is not supported."

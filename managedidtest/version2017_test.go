@@ -20,7 +20,7 @@ func TestVersion2017_refuses(t *testing.T) {
 		query  []string
 		change func(*http.Request)
 		status int
-		text   string // in the body; zero: it is empty
+		text   string // part of the body; empty: there is no body
 	}{
 		{"another method", nil, func(r *http.Request) { r.Method = http.MethodPost }, 405, ""},
 		{"no secret", nil, func(r *http.Request) { r.Header.Del("secret") }, 403, ""},
@@ -29,10 +29,12 @@ func TestVersion2017_refuses(t *testing.T) {
 			r.Header.Set("X-IDENTITY-HEADER", r.Header.Get("secret"))
 			r.Header.Del("secret")
 		}, 403, ""},
-		{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400, "The query is malformed."},
+		{"a malformed query", nil, func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400,
+			"The query is malformed."},
 		{"a parameter twice", nil, func(r *http.Request) { r.URL.RawQuery += "&resource=x" }, 400, severalIDs},
 		{"two selectors", []string{"clientid=a", "client_id=b"}, nil, 400, severalIDs},
-		{"a selector of later versions", []string{"client_id=a"}, nil, 400, `The parameter \"client_id\" is not known in this api-version, only clientid.`},
+		{"a selector of later versions", []string{"client_id=a"}, nil, 400,
+			`The parameter \"client_id\" is not known in this api-version, only clientid.`},
 		{"no resource", []string{"resource"}, nil, 400, "The resource is missing."},
 	} {
 		for _, at := range []Endpoint{AppService2017, AzureML} {
@@ -58,13 +60,14 @@ func TestVersion2017_refuses(t *testing.T) {
 
 func TestVersion2017_findsTheIdentity(t *testing.T) {
 	user := Identity{ClientID: "User"}
-	both, users := Options{SystemAssigned: &Identity{ClientID: "System"}, UserAssigned: []Identity{user}}, Options{NoSystemAssigned: true, UserAssigned: []Identity{user, {}}}
+	both, users := Options{SystemAssigned: &Identity{ClientID: "System"}, UserAssigned: []Identity{user}},
+		Options{NoSystemAssigned: true, UserAssigned: []Identity{user, {}}}
 	for _, tt := range []struct {
 		name    string
 		at      Endpoint
 		options Options
 		query   []string
-		want    string // the client ID, or what is in the error's body
+		want    string // the client ID, or a part of the body of the error
 	}{
 		{"system-assigned", AppService2017, both, nil, "System"},
 		{"user-assigned, in any case", AppService2017, both, []string{"clientid=uSER"}, "User"},
@@ -93,19 +96,20 @@ func TestVersion2017_findsTheIdentity(t *testing.T) {
 }
 
 func TestVersion2017_answersAsRecorded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // at midnight
+	synctest.Test(t, func(t *testing.T) { // the clock begins at midnight
 		for _, tt := range []struct {
 			name    string
 			at      Endpoint
 			windows bool
 			after   time.Duration
-			want    string // between access_token and resource
+			want    string // the fields between access_token and resource
 		}{
 			{"Azure ML", AzureML, false, 0, `"expires_in":3600,"expires_on":946688400`},
 			{"Linux", AppService2017, false, 4 * time.Hour, `"expires_on":"01/01/2000 05:00:00 +00:00"`},
 			{"Windows, in the morning", AppService2017, true, 0, `"expires_on":"1/1/2000 5:00:00 AM +00:00"`},
 			{"Windows, after noon", AppService2017, true, 8 * time.Hour, `"expires_on":"1/1/2000 1:00:00 PM +00:00"`},
-			{"Windows, after midnight", AppService2017, true, 11 * time.Hour, `"expires_on":"1/2/2000 12:00:00 AM +00:00"`},
+			{"Windows, after midnight", AppService2017, true, 11 * time.Hour,
+				`"expires_on":"1/2/2000 12:00:00 AM +00:00"`},
 		} {
 			time.Sleep(tt.after)
 			e := New(&Options{WindowsDates: tt.windows})
@@ -117,7 +121,8 @@ func TestVersion2017_answersAsRecorded(t *testing.T) {
 			}
 			require.NoError(t, json.Unmarshal([]byte(body), &token))
 			require.True(t, strings.Count(token.AccessToken, ".") == 2)
-			require.Equal(t, `{"access_token":"",`+tt.want+`,"resource":"https://vault.azure.net","token_type":"Bearer"}`,
+			require.Equal(t, `{"access_token":"",`+tt.want+
+				`,"resource":"https://vault.azure.net","token_type":"Bearer"}`,
 				strings.Replace(body, token.AccessToken, "", 1), tt.name)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"github.com/managedid/managedid"
 )
 
+// diagnosis is what the doctor prints.
 type diagnosis struct {
 	Credential string `json:"credential,omitempty"`
 	Selected   string `json:"selected,omitempty"` // the value of AZURE_TOKEN_CREDENTIALS
@@ -15,11 +16,13 @@ type diagnosis struct {
 	Verdict    string `json:"verdict"`
 }
 
+// link is a link of the chain, with the result of its token request.
 type link struct {
-	managedid.LinkReport
-	Token *attempt `json:"token,omitempty"` // nil: it wasn't asked for one
+	managedid.Link
+	Token *attempt `json:"token,omitempty"` // nil: no token was requested
 }
 
+// diagnose explains the default chain. With a scope, it also requests tokens.
 func diagnose(ctx context.Context, o options) (d diagnosis) {
 	cred, err := managedid.NewDefaultAzureCredential(nil)
 	if err != nil {
@@ -32,7 +35,7 @@ func diagnose(ctx context.Context, o options) (d diagnosis) {
 	r := cred.Explain(ctx, &managedid.ExplainOptions{Probe: o.probe})
 	d.Credential, d.Selected = r.Credential, r.Selected
 	for i, l := range r.Links {
-		d.Links = append(d.Links, link{l, chain.of(i, l)})
+		d.Links = append(d.Links, link{l, chain.forLink(i, l)})
 	}
 	if chain == nil {
 		d.judge()
@@ -57,12 +60,13 @@ func diagnose(ctx context.Context, o options) (d diagnosis) {
 	return d
 }
 
-// absent tells whether a probe found nobody.
+// absent reports whether the probe did not find the endpoint.
 func (l *link) absent() bool {
 	return l.Probe != nil && !l.Probe.Present && l.ThrottledUntil.IsZero()
 }
 
-// trouble says why a chain ends at a link, as far as that shows without asking for a token.
+// trouble says why a chain ends at a link, as far as this is known without a token request. It returns "" if no reason
+// is known.
 func (l *link) trouble() string {
 	switch {
 	case l.Problem != "":
@@ -70,18 +74,20 @@ func (l *link) trouble() string {
 	case l.absent():
 		return ", whose endpoint does not answer as it should; see " + managedid.ReasonNotReady.Help()
 	case !l.ThrottledUntil.IsZero():
-		return ", whose endpoint is throttling until " + l.ThrottledUntil.Format(time.RFC3339) + "; see " + managedid.ReasonThrottled.Help()
+		return ", whose endpoint is throttling until " + l.ThrottledUntil.Format(time.RFC3339) + "; see " +
+			managedid.ReasonThrottled.Help()
 	}
 	return ""
 }
 
-// judge says whom the chain would ask first.
+// judge sets the verdict for a run without a scope: which link the chain would ask first.
 func (d *diagnosis) judge() {
 	const try = "; to see whether that gets one: -scope https://vault.azure.net/.default"
 	for _, l := range d.Links {
 		trouble := l.trouble()
 		switch {
-		case l.State == managedid.LinkNotConfigured, l.absent() && l.Source == string(managedid.SourceIMDS): // the chain goes on
+		// The chain continues after such a link.
+		case l.State == managedid.LinkNotConfigured, l.absent() && l.Source == string(managedid.SourceIMDS):
 			continue
 		case trouble != "":
 			d.Verdict = d.Credential + " would end at " + l.Credential + trouble
@@ -93,10 +99,11 @@ func (d *diagnosis) judge() {
 	d.Verdict = d.Credential + " has nobody to ask for a token" + d.hint()
 }
 
-// hint is for whom nobody gives a token.
+// hint says what to do if no link gets a token.
 func (d *diagnosis) hint() string {
 	if d.Selected != "" {
 		return "; AZURE_TOKEN_CREDENTIALS may have another value, or none"
 	}
-	return ": see the rows because and probe; on a laptop, set AZURE_TOKEN_CREDENTIALS=dev, or run the program beside the emulator"
+	return ": see the rows because and probe; on a laptop, set AZURE_TOKEN_CREDENTIALS=dev, or run the program " +
+		"beside the emulator"
 }

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/managedid/managedid"
 	"github.com/managedid/managedid/managedidtest"
-	"github.com/stretchr/testify/require"
 )
 
 var update = flag.Bool("update", false, "write docs/doctor.md")
@@ -37,35 +38,52 @@ var cases = []row{
 	{name: "A machine with nothing", status: 1},
 	{name: "A machine with nothing, asked for a token", args: ask, status: 1},
 	{name: "A pod without the label of workload identity", env: "KUBERNETES_SERVICE_HOST=10.0.0.1", status: 1},
-	{name: "Half of App Service's variables", env: "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1", status: 1},
+	{name: "Half of App Service's variables", env: "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token " +
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1", status: 1},
 	{name: "A variable that can't be followed", env: "AZURE_TOKEN_CREDENTIALS=production", status: 1},
-	{name: "Half a configuration", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, env: "AZURE_CLIENT_SECRET=p8~s3cr3t", args: ask, status: 1},
+	{name: "Half a configuration", hosts: []managedidtest.Endpoint{managedidtest.IMDS},
+		env: "AZURE_CLIENT_SECRET=p8~s3cr3t", args: ask, status: 1},
 	{name: "A virtual machine", hosts: []managedidtest.Endpoint{managedidtest.IMDS}},
 	{name: "A virtual machine, asked for a token", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, args: ask},
-	{name: "A virtual machine without the identity that is asked for", hosts: []managedidtest.Endpoint{managedidtest.IMDS},
-		env: "AZURE_CLIENT_ID=5f2ad7a1-6b0c-4f7e-9a53-8f1f6a6f0c11", args: ask, status: 1},
+	{name: "A virtual machine without the identity that is asked for",
+		hosts: []managedidtest.Endpoint{managedidtest.IMDS},
+		env:   "AZURE_CLIENT_ID=5f2ad7a1-6b0c-4f7e-9a53-8f1f6a6f0c11", args: ask, status: 1},
 	{name: "A virtual machine that throttles", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, status: 1,
-		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429, Header: map[string][]string{"Retry-After": {"60"}}}},
-	{name: "A virtual machine that throttles, asked for a token", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, args: ask, status: 1,
-		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429, Header: map[string][]string{"Retry-After": {"60"}}}},
+		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429,
+			Header: map[string][]string{"Retry-After": {"60"}}}},
+	{name: "A virtual machine that throttles, asked for a token", hosts: []managedidtest.Endpoint{managedidtest.IMDS},
+		args: ask, status: 1,
+		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 429,
+			Header: map[string][]string{"Retry-After": {"60"}}}},
 	{name: "Something else at IMDS's address", hosts: []managedidtest.Endpoint{managedidtest.IMDS}, status: 1,
-		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 403, Body: "<html>", Header: map[string][]string{"Server": nil}}},
-	{name: "App Service, Functions, Container Apps", hosts: []managedidtest.Endpoint{managedidtest.AppService}, args: ask},
-	{name: "App Service, where nothing listens", env: "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token IDENTITY_HEADER=s3cr3t", args: "-timeout 2s " + ask, status: 1},
-	{name: "An old app, which looks like Azure ML", hosts: []managedidtest.Endpoint{managedidtest.AppService2017}, args: ask},
+		fault: managedidtest.Fault{Endpoint: managedidtest.IMDS, Status: 403, Body: "<html>",
+			Header: map[string][]string{"Server": nil}}},
+	{name: "App Service, Functions, Container Apps", hosts: []managedidtest.Endpoint{managedidtest.AppService},
+		args: ask},
+	{name: "App Service, where nothing listens", env: "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token " +
+		"IDENTITY_HEADER=s3cr3t", args: "-timeout 2s " + ask, status: 1},
+	{name: "An old app, which looks like Azure ML", hosts: []managedidtest.Endpoint{managedidtest.AppService2017},
+		args: ask},
 	{name: "Azure Arc", hosts: []managedidtest.Endpoint{managedidtest.Arc}, args: ask},
 	{name: "Azure ML", hosts: []managedidtest.Endpoint{managedidtest.AzureML}, args: ask},
 	{name: "Cloud Shell", hosts: []managedidtest.Endpoint{managedidtest.CloudShell}, args: ask},
 	{name: "Service Fabric", hosts: []managedidtest.Endpoint{managedidtest.ServiceFabric}, args: ask},
-	{name: "A pod with workload identity", hosts: []managedidtest.Endpoint{managedidtest.Workload, managedidtest.IMDS}, args: ask},
-	{name: "A pod without the file", hosts: []managedidtest.Endpoint{managedidtest.Workload, managedidtest.IMDS}, env: "AZURE_FEDERATED_TOKEN_FILE=/var/run/secrets/azure/tokens/token", status: 1},
-	{name: "A pod of AKS with an identity binding", hosts: []managedidtest.Endpoint{managedidtest.IdentityBinding, managedidtest.IMDS}, args: ask, status: 1},
-	{name: "An application with a secret", hosts: []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.IMDS}, args: ask},
-	{name: "An application of a tenant that doesn't exist", hosts: []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.IMDS}, env: "AZURE_TENANT_ID=contoso.example", status: 1},
-	{name: "An application with a certificate", hosts: []managedidtest.Endpoint{managedidtest.EntraCertificate, managedidtest.IMDS}, args: ask},
+	{name: "A pod with workload identity", hosts: []managedidtest.Endpoint{managedidtest.Workload, managedidtest.IMDS},
+		args: ask},
+	{name: "A pod without the file", hosts: []managedidtest.Endpoint{managedidtest.Workload, managedidtest.IMDS},
+		env: "AZURE_FEDERATED_TOKEN_FILE=/var/run/secrets/azure/tokens/token", status: 1},
+	{name: "A pod of AKS with an identity binding",
+		hosts: []managedidtest.Endpoint{managedidtest.IdentityBinding, managedidtest.IMDS}, args: ask, status: 1},
+	{name: "An application with a secret",
+		hosts: []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.IMDS}, args: ask},
+	{name: "An application of a tenant that doesn't exist",
+		hosts: []managedidtest.Endpoint{managedidtest.EntraSecret, managedidtest.IMDS},
+		env:   "AZURE_TENANT_ID=contoso.example", status: 1},
+	{name: "An application with a certificate",
+		hosts: []managedidtest.Endpoint{managedidtest.EntraCertificate, managedidtest.IMDS}, args: ask},
 }
 
-// TestDoctor runs the program on each kind of host. -update writes what it says to docs/doctor.md.
+// TestDoctor runs the program on each kind of host. The flag -update writes the output to docs/doctor.md.
 func TestDoctor(t *testing.T) {
 	if runtime.GOOS != "linux" || exec.Command("unshare", "-rnm", "true").Run() != nil {
 		require.Empty(t, os.Getenv("CI"), "unshare must work in CI")
@@ -75,15 +93,18 @@ func TestDoctor(t *testing.T) {
 	out, err := exec.Command("go", "build", "-o", dir+"/", ".", "../emulator").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	var page strings.Builder
-	page.WriteString("# What the doctor says\n\n`go test ./examples/doctor -update` writes this page: `examples/doctor` on each kind of host, as the emulator plays it. Ports, times and made-up IDs are left out.\n")
+	page.WriteString("# What the doctor says\n\n`go test ./examples/doctor -update` writes this page: " +
+		"`examples/doctor` on each kind of host, as the emulator plays it. " +
+		"Ports, times and made-up IDs are left out.\n")
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			args, env := c.command(t, dir)
-			said := run(args, env)
-			out, err := said.Output()
-			require.Equal(t, c.status, said.ProcessState.ExitCode(), "%v\n%s", err, out)
+			cmd := run(args, env)
+			out, err := cmd.Output()
+			require.Equal(t, c.status, cmd.ProcessState.ExitCode(), "%v\n%s", err, out)
 			require.NotContains(t, string(out), "s3cr3t")
-			fmt.Fprintf(&page, "\n## %s\n\n```\n$ %s; echo $?\n%s%d\n```\n", c.name, strings.TrimSpace("doctor "+c.args), stable(string(out)), c.status)
+			fmt.Fprintf(&page, "\n## %s\n\n```\n$ %s; echo $?\n%s%d\n```\n", c.name,
+				strings.TrimSpace("doctor "+c.args), stable(string(out)), c.status)
 
 			printed, _ := run(append(args, "-json"), env).Output()
 			var d diagnosis
@@ -120,22 +141,23 @@ func run(args, env []string) *exec.Cmd {
 	return cmd
 }
 
-// command returns the program's arguments and environment on the row's host.
+// command returns the arguments and the environment of the program for the host of the row.
 func (c *row) command(t *testing.T, dir string) (args, env []string) {
 	args = append([]string{filepath.Join(dir, "doctor")}, strings.Fields(c.args)...)
 	env = append(strings.Fields(c.env), "PATH="+os.Getenv("PATH"))
 	switch {
 	case strings.Contains(c.env, "IDENTITY_ENDPOINT"):
 		return args, env
-	case len(c.hosts) == 0: // in a network without anything
+	case len(c.hosts) == 0: // in a network that reaches nothing
 		return append([]string{"unshare", "-rn"}, args...), env
-	case c.hosts[0] == managedidtest.Arc: // whose keys have to be in /var/opt
-		return append([]string{"unshare", "-rm", "sh", "-c", `mount -t tmpfs none /var/opt && exec "$@"`, "sh", filepath.Join(dir, "emulator"), "-source", "arc", "--"}, args...), env
+	case c.hosts[0] == managedidtest.Arc: // its keys must be in /var/opt
+		return append([]string{"unshare", "-rm", "sh", "-c", `mount -t tmpfs none /var/opt && exec "$@"`, "sh",
+			filepath.Join(dir, "emulator"), "-source", "arc", "--"}, args...), env
 	}
 	srv := managedidtest.NewServer(nil)
 	t.Cleanup(srv.Close)
 	for _, host := range c.hosts {
-		srv.Setenv(t, host) // makes files
+		srv.Setenv(t, host) // creates the files
 	}
 	if c.fault.Status != 0 {
 		srv.Inject(c.fault)
@@ -151,9 +173,10 @@ func (c *row) command(t *testing.T, dir string) (args, env []string) {
 	return args, env
 }
 
-// stable leaves out what is another each time.
+// stable replaces the parts of the output that differ in every run.
 func stable(s string) string {
-	for _, r := range [][2]string{{`127\.0\.0\.1:\d+|localhost:\d+`, "127.0.0.1:PORT"}, {`after [0-9.]+(µs|ms|s)`, "after …"}, {`(until|RetryAfter:) \d{4}-[^ )\n]+Z`, "$1 …"},
+	for _, r := range [][2]string{{`127\.0\.0\.1:\d+|localhost:\d+`, "127.0.0.1:PORT"},
+		{`after [0-9.]+(µs|ms|s)`, "after …"}, {`(until|RetryAfter:) \d{4}-[^ )\n]+Z`, "$1 …"},
 		{`=/\S*/`, "=/…/"}, {`file( +)/\S*/`, "file$1/…/"}, {`[0-9A-F]{40}`, "SHA-1"}} {
 		s = regexp.MustCompile(r[0]).ReplaceAllString(s, r[1])
 	}
@@ -161,27 +184,31 @@ func stable(s string) string {
 }
 
 func TestDiagnosis_healthy(t *testing.T) {
-	of := func(s managedid.LinkState, source managedid.Source, p *managedid.ProbeReport) link {
-		l := link{LinkReport: managedid.LinkReport{State: s, Source: string(source), Probe: p}}
+	newLink := func(s managedid.LinkState, source managedid.Source, p *managedid.Probe) link {
+		l := link{Link: managedid.Link{State: s, Source: string(source), Probe: p}}
 		if s == managedid.LinkIncomplete {
 			l.Problem = "x"
 		}
 		return l
 	}
-	throttling := link{LinkReport: managedid.LinkReport{State: managedid.LinkConfigured, Source: "IMDS", ThrottledUntil: time.Now()}}
-	absent, there := &managedid.ProbeReport{}, &managedid.ProbeReport{Present: true}
+	throttling := link{Link: managedid.Link{State: managedid.LinkConfigured, Source: "IMDS",
+		ThrottledUntil: time.Now()}}
+	absent, there := &managedid.Probe{}, &managedid.Probe{Present: true}
 	none, half, set := managedid.LinkNotConfigured, managedid.LinkIncomplete, managedid.LinkConfigured
 	for name, row := range map[string]struct {
 		links []link
 		want  bool
 	}{
-		"nothing":                     {nil, false},
-		"a half":                      {[]link{of(none, "", nil), of(half, "", nil), of(set, managedid.SourceIMDS, there)}, false},
-		"no IMDS":                     {[]link{of(set, managedid.SourceIMDS, absent)}, false},
-		"no IMDS, but another":        {[]link{of(set, managedid.SourceIMDS, absent), of(set, "Entra", there)}, true},
-		"an announced one is missing": {[]link{of(set, "Entra", absent), of(set, managedid.SourceIMDS, there)}, false},
-		"it throttles":                {[]link{throttling}, false},
-		"nobody was asked":            {[]link{of(set, managedid.SourceIMDS, nil)}, true},
+		"nothing": {nil, false},
+		"a half": {[]link{newLink(none, "", nil), newLink(half, "", nil),
+			newLink(set, managedid.SourceIMDS, there)}, false},
+		"no IMDS": {[]link{newLink(set, managedid.SourceIMDS, absent)}, false},
+		"no IMDS, but another": {[]link{newLink(set, managedid.SourceIMDS, absent),
+			newLink(set, "Entra", there)}, true},
+		"an announced one is missing": {[]link{newLink(set, "Entra", absent),
+			newLink(set, managedid.SourceIMDS, there)}, false},
+		"it throttles":     {[]link{throttling}, false},
+		"nobody was asked": {[]link{newLink(set, managedid.SourceIMDS, nil)}, true},
 	} {
 		d := diagnosis{Links: row.links}
 		d.judge()
@@ -191,7 +218,8 @@ func TestDiagnosis_healthy(t *testing.T) {
 
 func TestTable_colours(t *testing.T) {
 	paint := func(colour int, text string) string { return fmt.Sprintf("<%d %s>", colour, text) }
-	d := diagnosis{Links: []link{{LinkReport: managedid.LinkReport{Credential: "A", State: managedid.LinkNotConfigured}},
-		{LinkReport: managedid.LinkReport{Credential: "B", State: managedid.LinkIncomplete, Problem: "x"}}}, Verdict: "no"}
-	require.Equal(t, fmt.Sprintf("1. %-28s <90 not configured>\n2. %-28s <31 configured by half>\n<31    problem   x>\n<31 no>\n", "A", "B"), d.table(paint))
+	d := diagnosis{Links: []link{{Link: managedid.Link{Credential: "A", State: managedid.LinkNotConfigured}},
+		{Link: managedid.Link{Credential: "B", State: managedid.LinkIncomplete, Problem: "x"}}}, Verdict: "no"}
+	require.Equal(t, fmt.Sprintf("1. %-28s <90 not configured>\n2. %-28s <31 partially configured>\n<31    "+
+		"problem   x>\n<31 no>\n", "A", "B"), d.table(paint))
 }

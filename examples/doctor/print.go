@@ -12,6 +12,7 @@ import (
 // The colours of a terminal (ECMA-48, SGR).
 const red, green, grey = 31, 32, 90
 
+// table returns the diagnosis as text for a person.
 func (d diagnosis) table(paint func(colour int, text string) string) string {
 	var b strings.Builder
 	if d.Credential != "" {
@@ -21,19 +22,22 @@ func (d diagnosis) table(paint func(colour int, text string) string) string {
 		}
 		b.WriteByte('\n')
 	}
-	colours := map[managedid.LinkState]int{managedid.LinkInUse: green, managedid.LinkIncomplete: red, managedid.LinkNotConfigured: grey}
+	colours := map[managedid.LinkState]int{managedid.LinkInUse: green, managedid.LinkIncomplete: red,
+		managedid.LinkNotConfigured: grey}
 	for i, l := range d.Links {
 		_, rows, _ := strings.Cut(l.String(), "\n")
 		fmt.Fprintf(&b, "%d. %-28s %s\n", i+1, l.Credential, paint(colours[l.State], string(l.State)))
 		for row := range strings.Lines(rows) {
-			if strings.HasPrefix(row, "   problem ") || l.Probe != nil && !l.Probe.Present && strings.HasPrefix(row, "   probe ") {
+			if strings.HasPrefix(row, "   problem ") || l.Probe != nil && !l.Probe.Present &&
+				strings.HasPrefix(row, "   probe ") {
 				row = paint(red, strings.TrimSuffix(row, "\n")) + "\n"
 			}
 			b.WriteString(row)
 		}
 		if l.Token != nil {
 			colour := green
-			if l.Token.Error != "" && d.Healthy { // the chain doesn't need it
+			// The chain doesn't need this link.
+			if l.Token.Error != "" && d.Healthy {
 				colour = grey
 			} else if l.Token.Error != "" {
 				colour = red
@@ -49,24 +53,26 @@ func (d diagnosis) table(paint func(colour int, text string) string) string {
 }
 
 func (a *attempt) String() string {
-	after := ""
+	duration := ""
 	if a.Took > 0 {
-		after = fmt.Sprintf(", after %v", a.Took.Round(time.Millisecond))
+		duration = fmt.Sprintf(", after %v", a.Took.Round(time.Millisecond))
 	}
 	if a.Error == "" {
-		return fmt.Sprintf("yes%s, until %s", after, a.Expires.Format(time.RFC3339))
+		return fmt.Sprintf("yes%s, until %s", duration, a.Expires.Format(time.RFC3339))
 	}
-	text := fmt.Sprintf("none%s:\n             %s", after, strings.ReplaceAll(a.Error, "; ", ";\n             "))
+	text := fmt.Sprintf("none%s:\n             %s", duration, strings.ReplaceAll(a.Error, "; ", ";\n             "))
 	if !a.RetryAfter.IsZero() {
 		text += "\n             (RetryAfter: " + a.RetryAfter.UTC().Format(time.RFC3339) + ")"
 	}
 	return text
 }
 
-// painter colours where a person sees it (https://no-color.org).
+// painter returns a function that colours text for f. It returns the text unchanged if f is not a terminal, or if
+// NO_COLOR is set (https://no-color.org).
 func painter(f *os.File) func(int, string) string {
 	info, err := f.Stat()
-	plain := err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+	plain := err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("NO_COLOR") != "" ||
+		os.Getenv("TERM") == "dumb"
 	return func(colour int, text string) string {
 		if plain || colour == 0 {
 			return text

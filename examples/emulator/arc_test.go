@@ -13,11 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// askAgent gets a token as a program on a server with Azure Arc does, in a process of its own, and ends it.
+// askAgent gets a token like a program on a server with Azure Arc. It runs in a process of its own, and ends it.
 func askAgent() {
 	key := ""
 	for range 2 {
-		req, err := http.NewRequest(http.MethodGet, os.Getenv("IDENTITY_ENDPOINT")+"?api-version=2020-06-01&resource=https://vault.azure.net", nil)
+		req, err := http.NewRequest(http.MethodGet, os.Getenv("IDENTITY_ENDPOINT")+
+			"?api-version=2020-06-01&resource=https://vault.azure.net", nil)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -54,5 +55,6 @@ func testArcCommand(t *testing.T, program string) {
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s", &stderr)
 	require.Equal(t, "/var/opt/azcmagent/tokens\n401\n200\n", string(out))
-	require.Regexp(t, ` GET /arc/metadata/identity/oauth2/token resource=https://vault\.azure\.net 401\n.* 200 identity=`, stderr.String())
+	require.Regexp(t, ` GET /arc/metadata/identity/oauth2/token resource=https://vault\.azure\.net 401\n`+
+		`.* 200 identity=`, stderr.String())
 }

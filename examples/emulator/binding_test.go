@@ -15,11 +15,14 @@ import (
 	"github.com/managedid/managedid"
 )
 
-// askProxy asks for a token as a program in a pod with an identity binding does, opted in or not, and ends its process.
+// askProxy requests a token like a program in a pod with an identity binding, with or without EnableAzureProxy. It runs
+// in a process of its own, and ends it.
 func askProxy(optedIn bool) {
-	cred, err := managedid.NewWorkloadIdentityCredential(&managedid.WorkloadIdentityCredentialOptions{EnableAzureProxy: optedIn})
+	options := managedid.WorkloadIdentityCredentialOptions{EnableAzureProxy: optedIn}
+	cred, err := managedid.NewWorkloadIdentityCredential(&options)
 	if err == nil {
-		_, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+		request := policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}}
+		_, err = cred.GetToken(context.Background(), request)
 	}
 	fmt.Println(err)
 	os.Exit(0)
@@ -28,7 +31,8 @@ func askProxy(optedIn bool) {
 func testBindingCommand(t *testing.T, program string) {
 	for _, row := range []struct{ name, child, output, answer string }{
 		{"opted in", "binding", `<nil>`, `200 identity=[0-9a-f-]{36}`},
-		{"not opted in", "no binding", `.*; set EnableAzureProxy in the options of a WorkloadIdentityCredential \(401 Unauthorized, .*AADSTS700212: .*`, `401`},
+		{"not opted in", "no binding", `.*; set EnableAzureProxy in the options of a WorkloadIdentityCredential ` +
+			`\(401 Unauthorized, .*AADSTS700212: .*`, `401`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if row.child != "binding" && runtime.GOOS != "linux" {
@@ -41,7 +45,8 @@ func testBindingCommand(t *testing.T, program string) {
 			out, err := cmd.Output()
 			require.NoError(t, err)
 			require.Regexp(t, `^`+row.output+`\n$`, string(out))
-			require.Regexp(t, `^\S+ POST /[0-9a-f-]{36}/oauth2/v2\.0/token resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} `+row.answer+`\n$`, stderr.String())
+			require.Regexp(t, `^\S+ POST /[0-9a-f-]{36}/oauth2/v2\.0/token `+
+				`resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} `+row.answer+`\n$`, stderr.String())
 		})
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"syscall"
 )
 
-// runCommand runs a program in this one's environment overlaid by env, and returns its exit code; as in a shell, 128 and
-// the signal's number if a signal ended it, and 127 if it could not be started. Signals are passed on to it.
+// runCommand runs a program in the environment of this process, overlaid by env. It passes signals on to the program,
+// and returns its exit code. As in a shell, the exit code is 128 plus the signal's number if a signal ended the
+// program, and 127 if the program could not be started.
 func runCommand(args []string, env map[string]string, signals <-chan os.Signal) int {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = overlay(os.Environ(), env)
@@ -34,19 +35,22 @@ func runCommand(args []string, env map[string]string, signals <-chan os.Signal) 
 	}
 }
 
-// serve writes the environment, waits for a signal, and removes the file. It returns the exit code.
+// serve writes the environment to the file, waits for a signal, and removes the file. It returns the exit code. An
+// empty file means stdout.
 func serve(file string, env map[string]string, signals <-chan os.Signal) int {
 	if err := writeEnviron(file, env); err != nil {
 		return fail(1, err)
 	}
 	if file != "" {
 		if !strings.ContainsRune(file, filepath.Separator) {
-			file = "." + string(filepath.Separator) + file // else a shell looks on its PATH
+			// Without a separator, a shell searches its PATH.
+			file = "." + string(filepath.Separator) + file
 		}
 		log.Printf("serving until interrupted; in another shell: set -a; . %s; set +a", quote(file))
-		mine, _ := os.Stat(file)
+		written, _ := os.Stat(file)
+		// The addresses are invalid after the end. Another emulator may have replaced the file, which then stays.
 		defer func() { // its addresses are another's then
-			if now, err := os.Stat(file); err == nil && os.SameFile(mine, now) {
+			if now, err := os.Stat(file); err == nil && os.SameFile(written, now) {
 				os.Remove(file)
 			}
 		}()
@@ -69,14 +73,14 @@ func exitCode(err error) int {
 	return exit.ExitCode()
 }
 
-// fail says what went wrong and returns the exit code.
+// fail logs what went wrong and returns the exit code.
 func fail(code int, what any) int {
 	log.Print(what)
 	return code
 }
 
-// overlay returns the environment with the variables of env set, or removed where their value is empty: some programs
-// take an empty variable for a set one.
+// overlay returns environ with the variables of env. It removes the variables that are empty in env, since some
+// programs treat an empty variable as set.
 func overlay(environ []string, env map[string]string) []string {
 	all := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
@@ -91,7 +95,8 @@ func overlay(environ []string, env map[string]string) []string {
 	return all
 }
 
-// writeEnviron writes lines NAME=value, sorted, to stdout or at once to the whole file, which only its owner may read.
+// writeEnviron writes lines NAME=value, sorted by name, to the file or, if it is empty, to stdout. It replaces the file
+// atomically, and only the owner can read it.
 func writeEnviron(file string, env map[string]string) error {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(env)) {
@@ -115,7 +120,7 @@ func writeEnviron(file string, env map[string]string) error {
 	return err
 }
 
-// quote makes a shell read any value as it is. Those that need no quotes get none, for programs that are no shell.
+// quote quotes a value for a shell. It leaves a value that needs no quotes unchanged, for programs that are not shells.
 func quote(value string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~/:@%+,="
 	if strings.Trim(value, plain) == "" {

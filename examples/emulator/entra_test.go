@@ -23,10 +23,12 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// exchange buys a token with what the environment says, in a process that trusts SSL_CERT_FILE, and ends it.
+// exchange requests a token with the credential in the environment. It runs in a process that trusts SSL_CERT_FILE, and
+// ends it.
 func exchange() {
 	form := url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {os.Getenv("AZURE_CLIENT_ID")}, "scope": {"https://vault.azure.net/.default"},
+		"grant_type": {"client_credentials"}, "client_id": {os.Getenv("AZURE_CLIENT_ID")},
+		"scope": {"https://vault.azure.net/.default"},
 	}
 	if file := os.Getenv("AZURE_FEDERATED_TOKEN_FILE"); file != "" {
 		assertion, err := os.ReadFile(file)
@@ -38,7 +40,8 @@ func exchange() {
 	} else {
 		form.Set("client_secret", os.Getenv("AZURE_CLIENT_SECRET"))
 	}
-	resp, err := http.PostForm(os.Getenv("AZURE_AUTHORITY_HOST")+os.Getenv("AZURE_TENANT_ID")+"/oauth2/v2.0/token", form)
+	endpoint := os.Getenv("AZURE_AUTHORITY_HOST") + os.Getenv("AZURE_TENANT_ID") + "/oauth2/v2.0/token"
+	resp, err := http.PostForm(endpoint, form)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -58,14 +61,16 @@ func testEntraCommand(t *testing.T, program string) {
 	}
 	for _, source := range []string{"entra-secret", "workload"} {
 		cmd := exec.Command(program, "-source", source, "--", os.Args[0])
-		cmd.Env = append(os.Environ(), child+"=exchange", "AZURE_CLIENT_SECRET=of the machine", "AZURE_FEDERATED_TOKEN_FILE=none", "SSL_CERT_FILE=none")
+		cmd.Env = append(os.Environ(), child+"=exchange", "AZURE_CLIENT_SECRET=of the machine",
+			"AZURE_FEDERATED_TOKEN_FILE=none", "SSL_CERT_FILE=none")
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		require.NoError(t, err)
 		answer, dir, _ := strings.Cut(string(out), "\n")
 		require.Equal(t, "200 Bearer <nil>", answer)
-		require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} POST /[0-9a-f-]{36}/oauth2/v2\.0/token resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} 200 identity=[0-9a-f-]{36}\n$`,
+		require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} POST /[0-9a-f-]{36}/oauth2/v2\.0/token `+
+			`resource=https://vault\.azure\.net client_id=[0-9a-f-]{36} 200 identity=[0-9a-f-]{36}\n$`,
 			stderr.String())
 		require.True(t, filepath.IsAbs(dir))
 		_, err = os.Stat(strings.TrimSpace(dir))
@@ -89,7 +94,8 @@ func testPod(t *testing.T, program string) {
 		require.NoError(t, err)
 		script.WriteString(line)
 	}
-	script.WriteString(`echo "$AZURE_FEDERATED_TOKEN_FILE"; cat "$NODE_EXTRA_CA_CERTS"; test "$NODE_EXTRA_CA_CERTS" = "$SSL_CERT_FILE"`)
+	script.WriteString(`echo "$AZURE_FEDERATED_TOKEN_FILE"; cat "$NODE_EXTRA_CA_CERTS"; ` +
+		`test "$NODE_EXTRA_CA_CERTS" = "$SSL_CERT_FILE"`)
 	shown, err := exec.Command("sh", "-c", script.String()).Output()
 	require.NoError(t, err)
 	file, certificate, _ := strings.Cut(string(shown), "\n")

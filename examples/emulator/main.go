@@ -1,4 +1,4 @@
-// Emulator serves the token endpoint of an Azure host on a developer's machine, to one program or to a shell.
+// Command emulator serves the token endpoint of an Azure host on a developer's machine, for one program or for a shell.
 package main
 
 import (

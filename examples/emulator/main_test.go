@@ -21,7 +21,7 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// child names the part that this binary plays when the emulator runs it as the COMMAND.
+// child is the variable that selects the program that this binary plays as the COMMAND of the emulator.
 const child = "EMULATOR_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	case "exchange":
 		exchange()
 	case "secrets":
-		tellSecrets()
+		printSecrets()
 	case "signal":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// build returns the path of the built program.
+// build builds the emulator and returns the path of the program.
 func build(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "emulator")
@@ -62,7 +62,7 @@ func build(t *testing.T) string {
 	return program
 }
 
-// start starts a program that ends with the test at the latest.
+// start starts a program. It is killed when the test ends.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	require.NoError(t, cmd.Start())
@@ -94,7 +94,8 @@ func TestEmulator(t *testing.T) {
 
 func testCommand(t *testing.T, program string) {
 	cmd := exec.Command(program, "-source", "appservice", "--", os.Args[0])
-	cmd.Env = append(os.Environ(), child+"=environment", "AZURE_CLIENT_SECRET=of the machine", "IDENTITY_HEADER=old", "OTHER=kept")
+	cmd.Env = append(os.Environ(), child+"=environment", "AZURE_CLIENT_SECRET=of the machine", "IDENTITY_HEADER=old",
+		"OTHER=kept")
 	out, err := cmd.Output()
 	require.Equal(t, 7, code(err))
 	env := "\n" + string(out)
@@ -105,8 +106,9 @@ func testCommand(t *testing.T, program string) {
 	require.NotContains(t, env, "IDENTITY_HEADER=old")
 
 	for source, want := range map[string]string{
-		"cloudshell":      `\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/oauth2/token\n`,
-		"azureml":         `(?s)\nDEFAULT_IDENTITY_CLIENT_ID=[0-9a-f-]{36}\n.*\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/msi/auth\nMSI_SECRET=[0-9A-F]{32}\n`,
+		"cloudshell": `\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/oauth2/token\n`,
+		"azureml": `(?s)\nDEFAULT_IDENTITY_CLIENT_ID=[0-9a-f-]{36}\n.*\n` +
+			`MSI_ENDPOINT=http://127\.0\.0\.1:\d+/msi/auth\nMSI_SECRET=[0-9A-F]{32}\n`,
 		"appservice-2017": `\nMSI_ENDPOINT=http://127\.0\.0\.1:\d+/msi/token\nMSI_SECRET=[0-9A-F]{32}\n`,
 	} {
 		cmd = exec.Command(program, "-source", source, "--", os.Args[0])
@@ -142,7 +144,8 @@ func testServiceFabricCommand(t *testing.T, program string) {
 	require.Equal(t, 2, strings.Count(string(out), "from the endpoint"))
 	require.Equal(t, 2, strings.Count(string(out), "from the cache"))
 	for _, resource := range []string{"vault.azure.net", "storage.azure.com"} {
-		require.Regexp(t, `(?m)^\S+ GET /metadata/identity/oauth2/token resource=https://`+resource+` 200 identity=[0-9a-f-]{36}$`, log.String())
+		require.Regexp(t, `(?m)^\S+ GET /metadata/identity/oauth2/token resource=https://`+resource+
+			` 200 identity=[0-9a-f-]{36}$`, log.String())
 	}
 }
 
@@ -194,11 +197,11 @@ func testFile(t *testing.T, program string) {
 	file := filepath.Join(t.TempDir(), "env")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	cmd := exec.Command(program, "-source", "appservice", "-env", file)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	start(t, cmd)
 	var content []byte
-	for len(content) == 0 { // it appears at once with all its content
+	for len(content) == 0 { // the file appears atomically with its whole content
 		runtime.Gosched()
 		content, _ = os.ReadFile(file)
 	}
@@ -212,7 +215,7 @@ func testFile(t *testing.T, program string) {
 	require.Regexp(t, `^[0-9A-F]{32} \.\n$`, string(out))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
-	require.Equal(t, "serving until interrupted; in another shell: set -a; . "+file+"; set +a\n", said.String())
+	require.Equal(t, "serving until interrupted; in another shell: set -a; . "+file+"; set +a\n", stderr.String())
 	require.NoFileExists(t, file, "its addresses are another's now")
 }
 

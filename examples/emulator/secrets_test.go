@@ -18,14 +18,15 @@ import (
 	"github.com/managedid/managedid"
 )
 
-// tellSecrets gets a token and prints it, with what proves the identity in the environment and in files, which nobody else may
-// read, and ends its process.
-func tellSecrets() {
+// printSecrets gets a token and prints it, together with the secrets in the environment and in files. It fails if other
+// users can read the files. It runs in a process of its own, and ends it.
+func printSecrets() {
 	cred, err := managedid.NewDefaultAzureCredential(nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+	options := policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}}
+	token, err := cred.GetToken(context.Background(), options)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,7 +54,8 @@ func testSecrets(t *testing.T, program string) {
 	if runtime.GOOS != "linux" {
 		t.Skip("Go reads SSL_CERT_FILE on Linux")
 	}
-	for _, source := range []string{"imds", "appservice", "appservice-2017", "cloudshell", "azureml", "servicefabric", "entra-secret", "entra-certificate", "workload"} {
+	for _, source := range []string{"imds", "appservice", "appservice-2017", "cloudshell", "azureml", "servicefabric",
+		"entra-secret", "entra-certificate", "workload"} {
 		dir := t.TempDir()
 		cmd := exec.Command(program, "-source", source, "--", os.Args[0])
 		cmd.Env = append(os.Environ(), child+"=secrets", "TMPDIR="+dir)
@@ -70,8 +72,8 @@ func testSecrets(t *testing.T, program string) {
 			}
 		}
 		require.Positive(t, secrets)
-		left, err := os.ReadDir(dir)
+		remaining, err := os.ReadDir(dir)
 		require.NoError(t, err)
-		require.Empty(t, left, source)
+		require.Empty(t, remaining, source)
 	}
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// callAPI does what a client of an Azure SDK does: a pipeline with BearerTokenPolicy. The API verifies the token.
+// callAPI calls an API as an Azure SDK client does: with a pipeline that has a BearerTokenPolicy. The API verifies the
+// token.
 func callAPI(emulator *managedidtest.Server, cred azcore.TokenCredential) error {
 	api := emulator.NewResource("https://storage.azure.com", nil)
 	defer api.Close()

@@ -1,6 +1,6 @@
-// Quickstart gets tokens through the default chain and calls an API with one, beside an emulator in this process: first in
-// the environment of an application with a secret, then in that of a pod with workload identity, then in that of a virtual
-// machine. With -azure it uses the environment that it finds instead, on Azure or under examples/emulator.
+// Command quickstart gets tokens through the default chain and calls an API with one. It uses an emulator in this
+// process, in the environment of three hosts: an application with a secret, a pod with workload identity, and a virtual
+// machine. With -azure, it uses the environment of the process instead, on Azure or under examples/emulator.
 package main
 
 import (
@@ -28,11 +28,11 @@ func main() {
 	}
 }
 
-// getTokens makes the default chain and shows which link of it answers, and when the cache does.
+// getTokens makes the default chain. It shows which link answers, and which tokens come from the cache.
 func getTokens(options azcore.ClientOptions) azcore.TokenCredential {
 	cred, err := managedid.NewDefaultAzureCredential(&managedid.DefaultAzureCredentialOptions{
 		ClientOptions: options,
-		Logger:        slog.New(slog.NewTextHandler(os.Stdout, nil)), // says which link was chosen
+		Logger:        slog.New(slog.NewTextHandler(os.Stdout, nil)), // logs which link was chosen
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -41,19 +41,20 @@ func getTokens(options azcore.ClientOptions) azcore.TokenCredential {
 	for _, resource := range []string{"vault.azure.net", "vault.azure.net", "storage.azure.com", "vault.azure.net"} {
 		scope := "https://" + resource + "/.default"
 		token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{
-			Scopes: []string{scope}, EnableCAE: true, // as the Azure SDKs' clients ask
+			Scopes: []string{scope}, EnableCAE: true, // the Azure SDKs' clients set EnableCAE, too
 		})
 		if err != nil {
 			log.Fatal(err)
 		}
-		from := "the endpoint"
+		source := "the endpoint"
 		if token.Token == tokens[scope] {
-			from = "the cache"
+			source = "the cache"
 		}
 		tokens[scope] = token.Token
-		fmt.Printf("%-36s expires %-9s refresh %-8s from %s\n", scope, in(token.ExpiresOn), in(token.RefreshOn), from)
+		fmt.Printf("%-36s expires %-9s refresh %-8s from %s\n", scope, fromNow(token.ExpiresOn),
+			fromNow(token.RefreshOn), source)
 	}
 	return cred
 }
 
-func in(t time.Time) string { return "in " + time.Until(t).Round(time.Second).String() }
+func fromNow(t time.Time) string { return "in " + time.Until(t).Round(time.Second).String() }

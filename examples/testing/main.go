@@ -1,5 +1,5 @@
-// Testing is a service that calls an API as its managed identity, and the tests that its developers write: without Azure,
-// sockets or waiting. The address of the API, which is its audience too, is in API_URL.
+// Command testing is a service that calls an API with its managed identity. Its tests run without Azure, sockets or
+// waiting. API_URL is the address of the API, which is also its audience.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", newService(os.Getenv("API_URL"), cred, nil)))
 }
 
-// service answers each request with what the API says.
+// service answers each request with the answer of the API.
 type service struct {
 	url string
 	api runtime.Pipeline
@@ -30,7 +30,8 @@ type service struct {
 
 func newService(url string, cred azcore.TokenCredential, options *azcore.ClientOptions) *service {
 	bearer := runtime.NewBearerTokenPolicy(cred, []string{url + "/.default"}, nil)
-	return &service{url, runtime.NewPipeline("testing", "v0.1.0", runtime.PipelineOptions{PerRetry: []policy.Policy{bearer}}, options)}
+	return &service{url, runtime.NewPipeline("testing", "v0.1.0",
+		runtime.PipelineOptions{PerRetry: []policy.Policy{bearer}}, options)}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {

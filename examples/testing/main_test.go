@@ -15,11 +15,12 @@ import (
 
 const api = "https://api.example"
 
-// test runs the service on a virtual machine with a system-assigned and a user-assigned identity, in fake time. call sends
-// a request to it.
-func test(t *testing.T, clientID string, f func(t *testing.T, azure *managedidtest.Emulator, call func(context.Context) (int, string))) {
+// test runs the service in fake time, on a virtual machine with a system-assigned and a user-assigned identity.
+// clientID is the value of AZURE_CLIENT_ID. call sends a request to the service.
+func test(t *testing.T, clientID string, f func(t *testing.T, azure *managedidtest.Emulator,
+	call func(context.Context) (int, string))) {
 	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(3 * time.Minute) // for which a request for a token goes on when its caller has left
+		defer time.Sleep(3 * time.Minute) // a token request continues for so long after its caller leaves
 		azure := managedidtest.New(&managedidtest.Options{UserAssigned: []managedidtest.Identity{{ClientID: user}}})
 		azure.Setenv(t, managedidtest.IMDS)
 		t.Setenv("AZURE_CLIENT_ID", clientID)
@@ -55,7 +56,8 @@ func TestService_userAssigned(t *testing.T) {
 }
 
 func TestService_unknownIdentity(t *testing.T) {
-	test(t, "00000000-0000-4000-8000-000000000000", func(t *testing.T, _ *managedidtest.Emulator, call func(context.Context) (int, string)) {
+	test(t, "00000000-0000-4000-8000-000000000000", func(t *testing.T, _ *managedidtest.Emulator,
+		call func(context.Context) (int, string)) {
 		status, body := call(t.Context())
 		require.Equal(t, 502, status)
 		require.Contains(t, body, "AZURE_CLIENT_ID")

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// Gate is one endpoint's. It needs no closing, and has no goroutine at rest.
+// Gate admits requests to one endpoint. It needs no closing, and has no goroutine while idle.
 type Gate struct {
 	mu      sync.Mutex
-	machine machine // guarded by mu, as is the rest
-	numbers uint64  // of tickets
+	machine machine // guarded by mu, as are all fields below
+	numbers uint64  // number of tickets so far
 	timer   *time.Timer
-	at      time.Time     // when the timer fires; zero: there is none
-	timers  int           // so far, to tell a timer that fires too late
-	news    chan struct{} // see Watch
+	at      time.Time     // when timer fires; zero: there is no timer
+	timers  int           // number of timers so far, to recognize one that fires too late
+	news    chan struct{} // closed at the next change, see Watch
 }
 
-// New makes the gate of an endpoint.
+// New returns the gate of an endpoint. The zero Config means no limits.
 func New(c Config) *Gate { return &Gate{machine: newMachine(c, rand.Float64)} }
 
-// Format prints the type alone, with every verb: the rest changes while the gate is in use.
+// Format prints only the name of the type, whatever the verb. The rest changes while the gate is in use.
 func (g *Gate) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "Gate") }
 
-// settle hands out the turns that may be taken, and sees to it that it is called again in time. The caller holds mu.
+// settle gives out the turns that are possible now, and sets the timer for its next call. The caller holds mu.
 func (g *Gate) settle() {
 	begun := g.machine.begun
 	wake := g.machine.step(time.Now())
@@ -56,18 +56,18 @@ func (g *Gate) tick(number int) {
 	}
 }
 
-// Status is what is known of an endpoint.
+// Status is what a gate knows about its endpoint.
 type Status struct {
-	Opens   time.Time // the end of the pause that it asked for; zero: it is open
-	Proven  bool      // it has answered as what it is taken for
-	Shown   bool      // its transport shows when it has connected
-	Failure string    // its last; "" after a good answer
+	Opens   time.Time // the end of the pause that the endpoint asked for; zero: no pause
+	Proven  bool      // the endpoint has answered as the expected one
+	Shown   bool      // the transport shows when it has a connection
+	Failure string    // the last failure; "" after a good answer
 	Users   int       // requests under way, and tickets that want a turn
-	Absence *Absence  // the verdict that it is not there; nil: none
+	Absence *Absence  // says that the endpoint is absent; nil: nothing shows this
 	Look    time.Time // when Absence may change without an event; zero: never
 }
 
-// Status looks at the endpoint.
+// Status returns what the gate knows now.
 func (g *Gate) Status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -76,7 +76,8 @@ func (g *Gate) Status() Status {
 
 func (g *Gate) status(now time.Time) Status {
 	m := &g.machine
-	s := Status{Proven: m.proven, Shown: !m.patient, Failure: m.failure, Users: len(m.turns) + m.ready.len() + m.resting.len()}
+	s := Status{Proven: m.proven, Shown: !m.patient, Failure: m.failure,
+		Users: len(m.turns) + m.ready.len() + m.resting.len()}
 	if m.closed && now.Before(m.opens) {
 		s.Opens = m.opens
 	}
@@ -84,8 +85,8 @@ func (g *Gate) status(now time.Time) Status {
 	return s
 }
 
-// Watch returns a channel that is closed when Status has changed for those who wait: the endpoint asked for a pause,
-// was proven or is found to be absent, or a request ended in a pause. Status is that of before.
+// Watch returns the current Status, and a channel that is closed at its next change that concerns waiting callers: the
+// endpoint asks for a pause, is proven or is found absent, or a request ends during a pause.
 func (g *Gate) Watch() (<-chan struct{}, Status) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,7 +96,7 @@ func (g *Gate) Watch() (<-chan struct{}, Status) {
 	return g.news, g.status(time.Now())
 }
 
-// ring wakes those who watch. The caller holds mu.
+// ring wakes the callers of Watch. The caller holds mu.
 func (g *Gate) ring() {
 	if g.news != nil {
 		close(g.news)
@@ -103,14 +104,14 @@ func (g *Gate) ring() {
 	}
 }
 
-// ShowConnections says whether the endpoint's transport shows when it has connected. A gate takes it for granted.
+// ShowConnections says whether the endpoint's transport shows when it has a connection. Without a call, it does.
 func (g *Gate) ShowConnections(shown bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.machine.patient = !shown
 }
 
-// Connected says that the turn's request has its connection.
+// Connected says that the turn's request has a connection.
 func (t *Turn) Connected() {
 	g := t.ticket.gate
 	g.mu.Lock()
@@ -126,8 +127,8 @@ func (t *Turn) Connected() {
 	}
 }
 
-// End gives the turn back, and says what came of it. Ends after the first are ignored. closed is the end of the pause
-// where this one has begun or prolonged it, else zero.
+// End gives the turn back with its outcome. Only the first call has an effect. If it begins or extends a pause, it
+// returns the end of the pause, else zero.
 func (t *Turn) End(o Outcome) (closed time.Time) {
 	g := t.ticket.gate
 	g.mu.Lock()

@@ -1,6 +1,6 @@
 package gate
 
-// heap is a binary heap from which any item can be taken in O(log n), since each knows its place.
+// heap is a binary heap. Each item knows its place, so any item can be removed in O(log n).
 type heap[T interface{ place() *int }] struct {
 	items []T
 	less  func(a, b T) bool
@@ -14,7 +14,7 @@ func (h *heap[T]) push(t T) {
 	h.up(len(h.items) - 1)
 }
 
-// remove takes out an item that is in the heap.
+// remove removes an item that is in the heap.
 func (h *heap[T]) remove(t T) {
 	i, last := *t.place()-1, len(h.items)-1
 	h.swap(i, last)
@@ -26,7 +26,7 @@ func (h *heap[T]) remove(t T) {
 	}
 }
 
-// fix moves an item after a change of what it is ordered by.
+// fix moves an item whose order has changed.
 func (h *heap[T]) fix(t T) {
 	if i := *t.place() - 1; !h.up(i) {
 		h.down(i)

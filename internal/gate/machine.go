@@ -7,49 +7,49 @@ import (
 
 const (
 	maxBackOff  = 5 * time.Second // the longest pause after a 429 that names none
-	pace        = time.Second     // between requests to a failing endpoint for those who have just come
-	maxPace     = 5 * time.Second // and for those who have been tried for
-	lateAfter   = time.Second     // a request without an answer for so long holds nobody up
-	nearLate    = time.Second / 2 // likewise without a connection, where the endpoint is near
-	evictAfter  = 3 * time.Second // and gives its place to another where there is no other
-	steadyAfter = 32              // requests at once from which they grow by one a round
-	leastSteady = 8               // that number after a pause, at the least
+	pace        = time.Second     // time between requests to a failing endpoint, for callers that have just come
+	maxPace     = 5 * time.Second // the same, for callers for whom there was a try
+	lateAfter   = time.Second     // after this time without an answer, a request delays nobody
+	nearLate    = time.Second / 2 // the same without a connection, if the endpoint is near
+	evictAfter  = 3 * time.Second // after this time, a request gives its place to another if all are taken
+	steadyAfter = 32              // from this number of requests at once, it grows by one each round
+	leastSteady = 8               // the least such number after a pause
 )
 
-// Config is what is known of an endpoint beforehand. Zero means no limit.
+// Config has the limits of an endpoint. Zero means no limit.
 type Config struct {
-	Parallel  int  // requests under way
+	Parallel  int  // requests under way at once
 	PerSecond int  // requests that begin in any second
-	Near      bool // a connection to it takes no half second, or it isn't there
+	Near      bool // if it exists, a connection takes less than half a second
 }
 
-// machine is the rules. Its methods are the events; after each, step says who may send and when to look again.
+// machine has the rules. Its methods are the events. After each event, step says who may send and when to look again.
 type machine struct {
 	Config
 	jitter func() float64 // in [0, 1)
 
 	opens    time.Time     // nobody sends before
-	closed   bool          // the pause has not been seen to end
-	closings int           // in all, to tell answers to requests from before the last one
-	backOff  time.Duration // the last pause that the endpoint did not name
+	closed   bool          // the end of the pause has not been seen
+	closings int           // number of pauses so far, to recognize answers to requests from before the last one
+	backOff  time.Duration // the last pause that the endpoint asked for without naming a time
 
-	window int // requests at once, without those that are late
-	steady int // the window from which it grows slowly
-	good   int // answers since it last grew, then
+	window int // limit of requests at once, without late ones
+	steady int // the window size from which it grows slowly
+	good   int // good answers since the window last grew slowly
 
-	failures  int       // in a row, without an answer in between
+	failures  int       // failures in a row, without an answer in between
 	recovered time.Time // when an answer last followed failures
-	untried   int       // tickets that want a turn and have a caller for whom no try has been made
+	untried   int       // tickets that want a turn and have a caller for whom there was no try
 	last      time.Time // when the last request began
-	spread    float64   // of the time after it
+	spread    float64   // random part of the time after it, from 0 to 1
 	answered  time.Time // when the last answer came
-	heard     time.Time // when the last request began that was answered
+	heard     time.Time // when the latest request that was answered began
 	latency   time.Duration
-	failure   string // the last, for those who leave without a result; "" after a good answer
+	failure   string // the last failure, for callers that leave without a token; "" after a good answer
 
-	turns   []*Turn     // under way, in the order of their beginnings
-	begun   int         // turns, so far
-	ended   []time.Time // of requests that ended within the last second
+	turns   []*Turn     // under way, in the order in which they began
+	begun   int         // number of turns so far
+	ended   []time.Time // ends of requests within the last second
 	ready   heap[*Ticket]
 	resting heap[*Ticket]
 
@@ -58,12 +58,16 @@ type machine struct {
 
 func newMachine(c Config, jitter func() float64) machine {
 	m := machine{Config: c, jitter: jitter, window: 1, steady: steadyAfter}
-	m.ready.less = func(a, b *Ticket) bool { return a.rank.Before(b.rank) || a.rank.Equal(b.rank) && a.number < b.number }
-	m.resting.less = func(a, b *Ticket) bool { return a.rest.Before(b.rest) || a.rest.Equal(b.rest) && a.number < b.number }
+	m.ready.less = func(a, b *Ticket) bool {
+		return a.rank.Before(b.rank) || a.rank.Equal(b.rank) && a.number < b.number
+	}
+	m.resting.less = func(a, b *Ticket) bool {
+		return a.rest.Before(b.rest) || a.rest.Equal(b.rest) && a.number < b.number
+	}
 	return m
 }
 
-// joined: a caller has come to a ticket, which may not have wanted a turn yet.
+// joined handles a caller that comes to a ticket. The ticket may not want a turn yet.
 func (m *machine) joined(now time.Time, t *Ticket) {
 	if !t.untried && t.state != idle {
 		m.untried++
@@ -78,7 +82,7 @@ func (m *machine) joined(now time.Time, t *Ticket) {
 	}
 }
 
-// left: a caller has left a ticket.
+// left handles a caller that leaves a ticket.
 func (m *machine) left(now time.Time, t *Ticket) {
 	switch {
 	case t.state == idle:
@@ -90,7 +94,7 @@ func (m *machine) left(now time.Time, t *Ticket) {
 	}
 }
 
-// want: a ticket wants a turn.
+// want handles a ticket that wants a turn.
 func (m *machine) want(now time.Time, t *Ticket, r Rest) {
 	switch {
 	case !t.wanted(now):
@@ -110,10 +114,10 @@ func (m *machine) want(now time.Time, t *Ticket, r Rest) {
 	if now.Before(t.rest) {
 		t.state = resting
 		m.resting.push(t)
-		if t.untried && !t.tried.IsZero() { // a caller has come since the last turn began
+		if t.untried && !t.tried.IsZero() { // a caller has come since its last turn began
 			t.early = m.hasten(t, now) || t.early
 		}
-		if m.recovered.After(t.tried) { // another has succeeded since
+		if m.recovered.After(t.tried) { // another ticket has succeeded since its last turn
 			m.hasten(t, now)
 		}
 	} else {
@@ -121,7 +125,7 @@ func (m *machine) want(now time.Time, t *Ticket, r Rest) {
 	}
 }
 
-// outlasts tells whether a ticket's user gives up before the pause ends.
+// outlasts reports whether the pause ends after the ticket's user gives up.
 func (m *machine) outlasts(t *Ticket) bool {
 	return m.closed && !t.limit.IsZero() && m.opens.After(t.limit)
 }
@@ -131,7 +135,7 @@ func (m *machine) enqueue(now time.Time, t *Ticket) {
 	m.ready.push(t)
 }
 
-// withdraw: a ticket wants no turn any more.
+// withdraw handles a ticket that no longer wants a turn.
 func (m *machine) withdraw(t *Ticket) {
 	switch t.state {
 	case idle:
@@ -147,7 +151,7 @@ func (m *machine) withdraw(t *Ticket) {
 	}
 }
 
-// abandon frees the place of a ticket that nobody wants. What is under way for it may still bring something.
+// abandon frees the place of a ticket that no caller wants. A request that is under way for it may still succeed.
 func (m *machine) abandon(t *Ticket) {
 	t.abandoned = t.onWire == 0
 	m.deny(t, ErrAbandoned)
@@ -159,8 +163,8 @@ func (m *machine) deny(t *Ticket, err error) {
 	close(t.wake)
 }
 
-// hasten ends a ticket's rest, but a second after its last turn at the earliest. It tells whether the rest is shorter
-// now.
+// hasten ends a ticket's rest, but not earlier than its pace after its last turn. It reports whether the rest is now
+// shorter.
 func (m *machine) hasten(t *Ticket, now time.Time) bool {
 	at := later(t.tried.Add(t.pace), now)
 	if !at.Before(t.rest) {
@@ -171,15 +175,15 @@ func (m *machine) hasten(t *Ticket, now time.Time) bool {
 	return true
 }
 
-// wakeAll ends all rests. early: it doesn't count as the end that was planned.
+// wakeAll ends all rests. early marks this as earlier than planned.
 func (m *machine) wakeAll(now time.Time, early bool) {
 	for _, t := range slices.Clone(m.resting.items) {
 		t.early = m.hasten(t, now) && early || t.early
 	}
 }
 
-// step is to be called after each event and at the time that it returns (zero: at the next event). It hands out the
-// turns that may be taken now.
+// step gives out the turns that are possible now. It must be called after each event and at the time that it returns.
+// Zero means at the next event.
 func (m *machine) step(now time.Time) (wake time.Time) {
 	if m.closed && !now.Before(m.opens) {
 		m.closed = false
@@ -225,7 +229,7 @@ func (m *machine) step(now time.Time) (wake time.Time) {
 	return wake
 }
 
-// earliest returns the earlier of two times, of which zero is none.
+// earliest returns the earlier of two times. Zero means no time.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

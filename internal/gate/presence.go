@@ -3,34 +3,34 @@ package gate
 import "time"
 
 const (
-	connectLimit = 3 * time.Second  // an endpoint that is there accepts a connection within this
-	answerLimit  = 10 * time.Second // and gives a first answer within this
-	silentLimit  = 3 * time.Second  // of the second connection, without which silence proves nothing
-	absentMemory = 5 * time.Second  // how long "absent" is believed
+	connectLimit = 3 * time.Second  // an endpoint that exists accepts a connection within this time
+	answerLimit  = 10 * time.Second // and gives a first answer within this time
+	silentLimit  = 3 * time.Second  // for the second connection; one silent connection alone proves nothing
+	absentMemory = 5 * time.Second  // how long an Absence holds
 )
 
-// Absence is the verdict that an endpoint is not there.
+// Absence says that an endpoint is absent, and what shows it.
 type Absence struct {
-	Cause   string // why no answer came
-	Silent  bool   // nothing shows it but that no answer came to a connection
-	Foreign bool   // an answer came that was somebody else's
-	Status  int    // of that answer
+	Cause   string // why there was no answer
+	Silent  bool   // only missing answers on connections show it
+	Foreign bool   // an answer came from something else
+	Status  int    // the status of that answer
 }
 
-// presence is what is known about whether an endpoint is there. Callers with another place to go look at it; flights
-// go on regardless.
+// presence is what a gate knows about whether the endpoint exists. Callers with an alternative use it. Flights go on
+// regardless.
 type presence struct {
-	proven  bool // it has answered as what it is taken for
-	patient bool // the transport hides its connections: the first answer's limit serves for both
-	silent  int  // connections, in a row, that ended without an answer
-	// first and second are when the first two connections came of the requests under way, and of those beside them
-	// that were given up
+	proven  bool // the endpoint has answered as the expected one
+	patient bool // the transport hides its connections, so answerLimit applies to connection and answer together
+	silent  int  // connections in a row that ended without an answer
+	// first and second are the times of the first two connections of the requests under way, including those that were
+	// given up meanwhile
 	first, second time.Time
 	verdict       *Absence
-	until         time.Time // when the verdict is forgotten
+	until         time.Time // when the verdict ends
 }
 
-// absence returns the verdict, or else the time at which to look again; zero means at the next event.
+// absence returns the verdict, or nil and the time at which to look again. Zero means at the next event.
 func (m *machine) absence(now time.Time) (*Absence, time.Time) {
 	p := &m.presence
 	switch {
@@ -49,7 +49,7 @@ func (m *machine) absence(now time.Time) (*Absence, time.Time) {
 	return nil, until
 }
 
-// connect notes a connection of a request under way.
+// connect handles a connection of a request under way.
 func (p *presence) connect(now time.Time) {
 	if p.first.IsZero() {
 		p.first = now
@@ -58,13 +58,13 @@ func (p *presence) connect(now time.Time) {
 	}
 }
 
-// limit is when silence proves absence. The turns are in the order of their beginnings.
+// limit returns the time from which silence proves absence. The turns are in the order in which they began.
 func (p *presence) limit(turns []*Turn) (at time.Time) {
 	switch {
 	case p.first.IsZero():
 		return turns[0].began.Add(connectLimit)
 	case p.second.IsZero() && p.silent == 0:
-		return p.first.Add(2 * answerLimit) // no second request was sent, for whatever reason
+		return p.first.Add(2 * answerLimit) // there was no second request, for whatever reason
 	case p.second.IsZero():
 		return p.first.Add(answerLimit)
 	}
@@ -87,7 +87,7 @@ func (p *presence) end(now time.Time, t *Turn, o Outcome) {
 	case o.Kind == Failed:
 		silent := o.Silent && (p.patient || !t.connected.IsZero())
 		if silent && p.silent == 0 {
-			p.silent++ // one connection that says nothing proves nothing
+			p.silent++ // one silent connection proves nothing
 			return
 		}
 		p.judge(now, &Absence{Cause: o.Failure, Silent: silent})

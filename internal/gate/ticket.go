@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// ErrAbandoned says that nobody waits any more for what a ticket stands for.
+// ErrAbandoned says that no caller waits for a ticket any more.
 var ErrAbandoned = errors.New("nobody waits any more")
 
-// Closed says that the endpoint asked for a pause that outlasts what would have waited for its end.
+// Closed says that the endpoint asked for a pause, which ends after the ticket's user gives up.
 type Closed struct{ Until time.Time }
 
 func (Closed) Error() string { return "the endpoint asked for a pause" }
 
-// Ticket stands for one request for a token, whatever number of callers wait for it and of tries it takes. Its fields
-// are guarded by Gate.mu.
+// Ticket stands for one token request, however many callers wait for it and however many tries it takes. Its fields are
+// guarded by Gate.mu.
 type Ticket struct {
 	gate    *Gate
-	number  uint64        // tells the order of tickets with the same rank
-	waiters heap[*waiter] // the callers who wait, by deadline
+	number  uint64        // orders tickets with the same rank
+	waiters heap[*waiter] // the waiting callers, by deadline
 	made    time.Time
-	keep    time.Time // it is wanted until then though nobody waits; zero: only while somebody does
+	keep    time.Time // until then it is wanted even without callers; zero: only with callers
 
-	abandoned bool      // the last who wanted it has left; nobody may join it
-	untried   bool      // a caller waits for whom no try has been made
-	onWire    int       // turns
+	abandoned bool      // the last caller has left; nobody may join
+	untried   bool      // a caller waits for whom there was no try
+	onWire    int       // number of its turns under way
 	tried     time.Time // when its last turn began
-	began     time.Time // when the turn under way that began first did
+	began     time.Time // when the first of its turns under way began
 
 	state ticketState
-	index int       // in the heap of its state, plus one
-	rank  time.Time // of its turn among the others
-	rest  time.Time // it doesn't want a turn before, unless it is woken
-	early bool      // it was woken before the end of its rest, by a caller or the end of a pause
+	index int       // place in the heap of its state, plus one
+	rank  time.Time // the time that orders it among the others
+	rest  time.Time // it wants no turn before, unless it is woken
+	early bool      // a caller or the end of a pause ended its rest
 	pace  time.Duration
 	limit time.Time     // when its user gives up; zero: never
 	wake  chan struct{} // closed when turn or err is set
@@ -58,18 +58,20 @@ type waiter struct {
 
 func (w *waiter) place() *int { return &w.index }
 
-// Caller is somebody who waits for what a ticket stands for.
+// Caller is someone who waits for a ticket.
 type Caller struct {
 	ticket *Ticket
 	waiter waiter
 }
 
-// Patience is how long a caller without a deadline is taken to wait.
+// Patience is how long a caller without a deadline is assumed to wait.
 const Patience = 3 * time.Minute
 
-// Ticket makes a ticket, and its first caller. The deadline is the caller's; zero means none.
+// Ticket returns a new ticket with its first caller, who must call Leave. The deadline is that of the caller, and zero
+// means none.
 func (g *Gate) Ticket(deadline time.Time) (*Ticket, *Caller) {
-	t := &Ticket{gate: g, made: time.Now(), waiters: heap[*waiter]{less: func(a, b *waiter) bool { return a.deadline.Before(b.deadline) }}}
+	t := &Ticket{gate: g, made: time.Now(),
+		waiters: heap[*waiter]{less: func(a, b *waiter) bool { return a.deadline.Before(b.deadline) }}}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.numbers++
@@ -77,7 +79,7 @@ func (g *Gate) Ticket(deadline time.Time) (*Ticket, *Caller) {
 	return t, t.join(deadline)
 }
 
-// Join adds a caller, who must call Leave. It returns nil where the ticket has been abandoned.
+// Join adds a caller, who must call Leave. A zero deadline means none. Join returns nil if the ticket is abandoned.
 func (t *Ticket) Join(deadline time.Time) *Caller {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()
@@ -100,7 +102,8 @@ func (t *Ticket) join(deadline time.Time) *Caller {
 	return c
 }
 
-// Leave says that the caller waits no more, and tells whether it was the last. It may be called again.
+// Leave says that the caller no longer waits. It reports whether this was the last caller. Further calls have no
+// effect.
 func (c *Caller) Leave() (last bool) {
 	t := c.ticket
 	t.gate.mu.Lock()
@@ -114,26 +117,26 @@ func (c *Caller) Leave() (last bool) {
 	return t.waiters.len() == 0
 }
 
-// Keep says that what the ticket stands for is wanted until a time, whether or not anybody waits.
+// Keep says that the ticket is wanted until a time, even without callers.
 func (t *Ticket) Keep(until time.Time) {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()
 	t.keep = until
-	t.gate.machine.left(time.Now(), t) // its rank may be another, and nobody may want it any more
+	t.gate.machine.left(time.Now(), t) // its rank may change, and it may be wanted no more
 	t.gate.settle()
 }
 
-// missed tells whether anybody would miss it now.
+// missed reports whether a caller waits for the ticket, or Keep still holds.
 func (t *Ticket) missed(now time.Time) bool { return t.waiters.len() > 0 || now.Before(t.keep) }
 
-// wanted tells whether it may have another turn. Once a request was sent for it, what that has found to be down is
-// tried on, so that the next caller need not wait; but a second request beside one that is under way is for those who
-// wait.
+// wanted reports whether the ticket may have another turn. After its first request, tries at an endpoint that is down
+// go on without callers, so that the next caller need not wait. But only a ticket with callers may have a second
+// request beside one that is under way.
 func (t *Ticket) wanted(now time.Time) bool {
 	return t.missed(now) || !t.tried.IsZero() && t.onWire == 0
 }
 
-// ranked is the deadline that decides its turn.
+// ranked returns the deadline that orders the ticket among the others.
 func (t *Ticket) ranked(now time.Time) time.Time {
 	rank := t.made.Add(Patience)
 	if now.Before(t.keep) && t.keep.Before(rank) {
@@ -145,17 +148,17 @@ func (t *Ticket) ranked(now time.Time) time.Time {
 	return rank
 }
 
-// Rest is what a ticket's user wants before its next turn. The zero value: a turn as soon as possible.
+// Rest is what a ticket's user wants before its next turn. The zero value means a turn as soon as possible.
 type Rest struct {
-	// Until is when it wants the turn, unless it is woken: by the end of a pause, by another's success after a
-	// failure, or by a caller who comes, but a second after its last turn at the earliest.
+	// Until is when the user wants the turn. It comes earlier at the end of a pause, at another ticket's success after
+	// a failure, or with a new caller, but not earlier than Pace after the ticket's last turn.
 	Until time.Time
-	// Pace is how long after the last request to a failing endpoint the next one may begin. Zero means a second.
+	// Pace is the time between requests to a failing endpoint, from one beginning to the next. Zero means a second.
 	Pace time.Duration
 }
 
-// Enter waits for the right to send a request, which Turn.End gives back. It fails with ctx's error, with
-// ErrAbandoned, or with Closed where ctx ends before the pause does. A ticket is in one Enter at a time.
+// Enter waits for the right to send a request, which Turn.End gives back. It fails with ctx's error, with ErrAbandoned,
+// or with Closed if ctx's deadline is before the end of the pause. A ticket has one Enter at a time.
 func (t *Ticket) Enter(ctx context.Context, r Rest) (*Turn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -168,7 +171,7 @@ func (t *Ticket) Enter(ctx context.Context, r Rest) (*Turn, error) {
 	g.machine.want(time.Now(), t, r)
 	g.settle()
 	if g.machine.closed {
-		g.ring() // it is on the wire no more
+		g.ring() // OnWire may have changed
 	}
 	g.mu.Unlock()
 	select {
@@ -185,15 +188,15 @@ func (t *Ticket) Enter(ctx context.Context, r Rest) (*Turn, error) {
 	return t.turn, t.err
 }
 
-// Where a ticket stands.
+// Waiting says where a ticket stands.
 type Waiting struct {
-	OnWire time.Time // when the first of its requests that are under way was sent; zero: none is
-	// Ahead is how many are served before it; -1: it doesn't wait for a turn.
+	OnWire time.Time // when the first of its requests under way was sent; zero: none is under way
+	// Ahead is the number of tickets that are served before it; -1 means that it doesn't wait for a turn.
 	Ahead int
 	Cause Cause // why it has no turn
 }
 
-// Waiting tells where the ticket stands.
+// Waiting returns where the ticket stands now.
 func (t *Ticket) Waiting() Waiting {
 	g := t.gate
 	g.mu.Lock()
@@ -214,14 +217,15 @@ func (t *Ticket) Waiting() Waiting {
 	return w
 }
 
-// Untried tells whether a caller has come since its last request was sent.
+// Untried reports whether a caller has come since the ticket's last request was sent.
 func (t *Ticket) Untried() bool {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()
 	return t.untried
 }
 
-// OnWire tells whether a request is under way for it, or has ended and it isn't known yet what follows.
+// OnWire reports whether a request for the ticket is under way, or has ended so recently that its result is not yet
+// known.
 func (t *Ticket) OnWire() bool {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()

@@ -4,47 +4,46 @@ import (
 	"time"
 )
 
-// Turn is the right to send one request. Its fields are guarded by Gate.mu, but for Evicted and Early.
+// Turn is the right to send one request. Gate.mu guards its fields, except Evicted and Early, which anyone may read.
 type Turn struct {
-	// Evicted is closed when the turn must be given up at once, for another request.
+	// Evicted is closed when another request needs the place. The user must then give the turn back at once.
 	Evicted chan struct{}
-	// Early tells that the ticket was woken before the rest that it wanted was over, by a caller or by the end of a
-	// pause.
+	// Early says that a caller or the end of a pause ended the ticket's rest before its time.
 	Early bool
 
 	ticket    *Ticket
 	began     time.Time
-	lateAt    time.Time // when it counts as late
-	late      bool      // it holds nobody up any more
-	judged    bool      // it has been seen whether that makes the endpoint fail
-	connected time.Time // zero: not seen to be
-	closings  int       // before it
+	lateAt    time.Time // when it becomes late
+	late      bool      // it delays nobody any more
+	judged    bool      // it is decided whether its lateness is a failure of the endpoint
+	connected time.Time // zero: no connection seen
+	closings  int       // number of pauses before it
 	evicted   bool
 	ended     bool
 }
 
-// Kind is what came of a request.
+// Kind is the result of a request.
 type Kind int
 
 const (
-	Canceled  Kind = iota // it was given up, which says nothing about the endpoint
-	Good                  // an answer that more requests may follow
-	Failed                // no answer, or one that says that the endpoint has failed
+	Canceled  Kind = iota // the request was canceled, which says nothing about the endpoint
+	Good                  // an answer after which more requests may follow
+	Failed                // no answer, or one that says that the endpoint failed
 	Throttled             // an answer that asks for a pause
 )
 
-// Outcome is what came of a turn.
+// Outcome is the result of a turn. The zero value says nothing about the endpoint.
 type Outcome struct {
 	Kind  Kind
-	Pause time.Duration // that a Throttled one named; zero: none
-	// Proves: what has come is the endpoint's own answer. Foreign: it is somebody else's.
+	Pause time.Duration // the pause that a Throttled answer named; zero: none
+	// Proves says that the answer is the endpoint's own. Foreign says that it is from something else.
 	Proves, Foreign bool
-	Status          int    // of an answer that is Foreign
-	Silent          bool   // no answer came in time, nor anything else
-	Failure         string // for those who wait; "": none
+	Status          int    // the status of a Foreign answer
+	Silent          bool   // nothing came in time
+	Failure         string // for waiting callers; "": none
 }
 
-// begin hands out a turn.
+// begin gives a ticket a turn.
 func (m *machine) begin(now time.Time, t *Ticket) {
 	early := t.early
 	m.withdraw(t)
@@ -72,8 +71,8 @@ func (m *machine) begin(now time.Time, t *Ticket) {
 	close(t.wake)
 }
 
-// markLate has requests that take too long count no more. Where nothing has been heard for a second since one began,
-// the endpoint fails.
+// markLate marks requests that take too long, so that they no longer count. If nothing has been heard for a second
+// since such a request began, the endpoint fails.
 func (m *machine) markLate(now time.Time) {
 	for _, t := range m.turns {
 		t.late = t.late || !now.Before(t.lateAt)
@@ -86,7 +85,7 @@ func (m *machine) markLate(now time.Time) {
 	}
 }
 
-// end gives a turn back. The second end of one is ignored.
+// end gives a turn back. Only the first call for a turn has an effect.
 func (m *machine) end(now time.Time, t *Turn, o Outcome) {
 	if t.ended {
 		return
@@ -99,14 +98,14 @@ func (m *machine) end(now time.Time, t *Turn, o Outcome) {
 	}
 	m.failure = o.Failure
 	if o.Foreign {
-		return // it says nothing about when the endpoint may be asked
+		return // it says nothing about when the endpoint accepts requests
 	}
 	switch current := t.closings == m.closings; {
 	case o.Kind == Throttled:
 		m.heard, m.answered = later(m.heard, t.began), now
 		m.throttle(now, o.Pause, current)
 	case o.Kind == Failed && o.Silent && m.answered.After(t.began):
-		// others have been answered since, so it was lost
+		// later requests were answered, so only this one was lost
 	case o.Kind == Failed:
 		if !t.late || m.failures == 0 {
 			m.fail()
@@ -128,11 +127,11 @@ func (m *machine) drop(now time.Time, t *Turn) {
 	if m.PerSecond > 0 {
 		m.ended = append(m.ended, now)
 	}
-	k := t.ticket
-	k.onWire--
+	ticket := t.ticket
+	ticket.onWire--
 	for _, other := range m.turns {
-		if other.ticket == k {
-			k.began = other.began
+		if other.ticket == ticket {
+			ticket.began = other.began
 			break
 		}
 	}
@@ -158,8 +157,8 @@ func (m *machine) succeed(now time.Time, current bool) {
 	}
 }
 
-// throttle closes the gate. current: the request began after the last closing. Another one's answer says the same
-// again, unless it names a pause and the gate is open.
+// throttle closes the gate. current means that the request began after the last closing. The answer to an older request
+// repeats what is known, unless it names a pause.
 func (m *machine) throttle(now time.Time, pause time.Duration, current bool) {
 	if !current && pause == 0 {
 		return
@@ -173,7 +172,7 @@ func (m *machine) throttle(now time.Time, pause time.Duration, current bool) {
 	if pause == 0 {
 		m.backOff = m.nextBackOff()
 		pause = m.backOff
-	} else { // above what was asked for, so that those who were told the same don't come back together
+	} else { // longer than asked for, so that callers with the same answer don't come back together
 		pause += time.Duration(m.jitter() * 0.3 * float64(min(pause, 10*time.Second)))
 	}
 	if opens := now.Add(pause); !m.closed || opens.After(m.opens) {
@@ -188,8 +187,8 @@ func (m *machine) throttle(now time.Time, pause time.Duration, current bool) {
 	}
 }
 
-// nextBackOff is decorrelated jitter: one to four seconds at first, then between one and a half times the last one
-// and a second more than twice that.
+// nextBackOff returns the next pause by decorrelated jitter. The first pause is one to four seconds. A later one is
+// between one and a half times the last pause and a second more than twice the last one, and at most maxBackOff.
 func (m *machine) nextBackOff() time.Duration {
 	least, most := time.Second, 4*time.Second
 	if m.backOff > 0 {

@@ -149,7 +149,7 @@ func TestMoving_theProgramHasEachCommonName(t *testing.T) {
 // Each behaviour that differs has a test.
 func TestMoving_eachBehaviourThatDiffersIsShown(t *testing.T) {
 	var code strings.Builder
-	for _, pattern := range []string{"*_test.go", filepath.Join("..", "..", "*_test.go")} {
+	for _, pattern := range []string{"*_test.go", filepath.Join("..", "..", "*_test.go"), filepath.Join("..", "*", "*_test.go")} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {

@@ -28,13 +28,13 @@ func (u unavailable) GetToken(context.Context, policy.TokenRequestOptions) (azco
 
 // isUnavailable is for ChainedTokenCredentialOptions, in a chain that has credentials of azidentity too.
 func isUnavailable(err error) bool {
-	_, theirs := errors.AsType[*azidentity.AuthenticationFailedError](err)
-	_, ours := errors.AsType[*managedid.AuthenticationFailedError](err)
-	_, final := errors.AsType[interface {
+	var theirs *azidentity.AuthenticationFailedError
+	var ours *managedid.AuthenticationFailedError
+	var final interface {
 		error
 		NonRetriable()
-	}](err)
-	return final && !theirs && !ours
+	}
+	return errors.As(err, &final) && !errors.As(err, &theirs) && !errors.As(err, &ours)
 }
 
 func TestMoving_thePageHasTheChainsFunction(t *testing.T) {

@@ -10,9 +10,11 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
 	"github.com/managedid/managedid"
 )
 
+// credentialKind is one of the credentials of a caller.
 type credentialKind int
 
 const (
@@ -38,17 +40,17 @@ func (k credentialKind) endpoint() string {
 	return imdsName
 }
 
-// tryTimeout is shorter than the library's own, as are the pauses, so that more happens in a minute.
+// tryTimeout is shorter than the library's default, like the retry delays, so that more happens in a minute.
 const tryTimeout = 4 * time.Second
 
-// childConfig is what the process of the callers has to know. The addresses are in its environment.
+// childConfig is the configuration of the child. Its environment has the addresses.
 type childConfig struct {
 	Seed             uint64
 	TenantID, Secret string
 	ClientIDs        [credentialKinds]string
 }
 
-// clientOptions are those of all credentials. Without a transport of the user's, the library's own is used.
+// clientOptions are the options of all credentials. A nil transport means the library's default.
 func clientOptions(o observer, transport policy.Transporter) azcore.ClientOptions {
 	return azcore.ClientOptions{
 		PerRetryPolicies: []policy.Policy{o}, Transport: transport,
@@ -58,7 +60,7 @@ func clientOptions(o observer, transport policy.Transporter) azcore.ClientOption
 	}
 }
 
-// credentials makes those of one caller: what they share, they share by the cache.
+// credentials makes the credentials of one caller. Callers share tokens only through the cache.
 func (c childConfig) credentials(
 	cache *managedid.TokenCache, j *judge, transport policy.Transporter,
 ) (all [credentialKinds]azcore.TokenCredential, err error) {
@@ -68,7 +70,8 @@ func (c childConfig) credentials(
 	ids := []managedid.ManagedIDKind{systemAssigned: nil, userAssigned: managedid.ClientID(c.ClientIDs[userAssigned])}
 	for k, id := range ids {
 		all[k], err = managedid.NewManagedIdentityCredential(&managedid.ManagedIdentityCredentialOptions{
-			ClientOptions: options(credentialKind(k)), ID: id, Source: managedid.SourceIMDS, Cache: cache, Logger: j.logger,
+			ClientOptions: options(credentialKind(k)), ID: id, Source: managedid.SourceIMDS, Cache: cache,
+			Logger: j.logger,
 		})
 		if err != nil {
 			return all, err
@@ -85,10 +88,10 @@ func (c childConfig) secretCredential(
 		&managedid.ClientSecretCredentialOptions{ClientOptions: o, Cache: cache, Logger: logger})
 }
 
-// job is work that lasts until its context ends, at a time that calls of then find in stopped.
+// job runs until its context ends. stopped then holds the time of this, which limits the calls of the job.
 type job func(ctx context.Context, stopped *atomic.Pointer[time.Time])
 
-// work does all jobs until stop is closed, and returns when they have ended.
+// work runs all jobs until stop is closed, and returns when they have ended.
 func work(stop <-chan struct{}, jobs ...job) {
 	var stopped atomic.Pointer[time.Time]
 	ctx, cancel := context.WithCancel(context.Background())
@@ -103,20 +106,21 @@ func work(stop <-chan struct{}, jobs ...job) {
 	all.Wait()
 }
 
+// caller is a goroutine that requests tokens.
 type caller struct {
 	number      int
 	credentials [credentialKinds]azcore.TokenCredential
 	judge       *judge
 }
 
-// calling has all callers call.
+// calling returns a job for each caller. Each job calls until it is stopped.
 func calling(members []*caller, seed, firstStream uint64) (jobs []job) {
 	for _, c := range members {
 		jobs = append(jobs, func(ctx context.Context, stopped *atomic.Pointer[time.Time]) {
 			r := stream(seed, firstStream+uint64(c.number))
 			for n := 0; ctx.Err() == nil; n++ {
 				if p := next(r); sleep(ctx, p.pause) {
-					c.judge.ask(ctx, stopped, c.question(n, p))
+					c.judge.ask(ctx, stopped, c.planned(n, p))
 				}
 			}
 		})
@@ -126,51 +130,52 @@ func calling(members []*caller, seed, firstStream uint64) (jobs []job) {
 
 func resourceOf(n int) string { return fmt.Sprintf("https://resource-%02d.example", n) }
 
-func (c *caller) question(n int, p plan) question {
+func (c *caller) planned(n int, p plan) plannedCall {
 	resource := resourceOf(p.resource)
 	scope := resource + "/.default"
-	if c.number%2 == 1 && p.credential != application { // the same thing for managed identities
+	// A managed identity treats both forms the same.
+	if c.number%2 == 1 && p.credential != application {
 		scope = resource
 	}
-	return question{name: fmt.Sprintf("caller %d call %d", c.number, n), plan: p, scope: scope,
+	return plannedCall{name: fmt.Sprintf("caller %d call %d", c.number, n), plan: p, scope: scope,
 		key: key{credential: p.credential, resource: resource}, credential: c.credentials[p.credential]}
 }
 
-// question is a call to be.
-type question struct {
-	name       string // the caller, and the number of its call
+// plannedCall is a call of GetToken before it starts.
+type plannedCall struct {
+	name       string // the caller, and the number of the call
 	key        key
 	credential azcore.TokenCredential
 	scope      string
 	plan       plan
 }
 
-// ask calls, and has the call judged.
-func (j *judge) ask(all context.Context, stopped *atomic.Pointer[time.Time], q question) {
-	done, p := call{name: q.name, key: q.key, began: time.Now()}, q.plan
-	ctx, cancel := context.WithCancel(all)
+// ask makes a call and checks it. The call ends early if parent ends.
+func (j *judge) ask(parent context.Context, stopped *atomic.Pointer[time.Time], q plannedCall) {
+	c, p := call{name: q.name, key: q.key, began: time.Now()}, q.plan
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	done.limit = done.began.Add(longest)
-	if p.patience != endless {
-		done.limit = done.began.Add(p.after)
+	c.limit = c.began.Add(longest)
+	if p.ending != endless {
+		c.limit = c.began.Add(p.after)
 	}
-	if p.patience == deadline {
+	if p.ending == deadline {
 		var end context.CancelFunc
-		ctx, end = context.WithDeadline(ctx, done.limit)
+		ctx, end = context.WithDeadline(ctx, c.limit)
 		defer end()
-	} else if p.patience == leaving {
+	} else if p.ending == cancelling {
 		defer time.AfterFunc(p.after, cancel).Stop()
 	}
-	done.token, done.err = q.credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{q.scope}})
-	done.ended = time.Now()
-	done.left = ctx.Err() != nil
+	c.token, c.err = q.credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{q.scope}})
+	c.ended = time.Now()
+	c.contextEnded = ctx.Err() != nil
 	if at := stopped.Load(); at != nil {
-		done.limit = earlier(done.limit, *at)
+		c.limit = earlier(c.limit, *at)
 	}
-	j.check(done)
+	j.check(c)
 }
 
-// sleep returns false if ctx ends first.
+// sleep waits for the duration. It returns false if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

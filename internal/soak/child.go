@@ -11,20 +11,21 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
 	"github.com/managedid/managedid"
 )
 
 const (
-	// childVariable has the configuration of the process of the callers, and makes a process that.
+	// childVariable holds the configuration of the child process. A process with this variable is the child.
 	childVariable = "MANAGEDID_SOAK"
 
 	warmUp      = 3 * time.Second
-	settlesIn   = 90 * time.Second // beyond the longest pause of an endpoint that answers 429 without Retry-After
-	heapGrowth  = 4 << 20          // what garbage, maps and Entra's tokens for swarms may leave
+	settlesIn   = 90 * time.Second // longer than the longest pause after a 429 without Retry-After
+	heapGrowth  = 4 << 20          // allowed for garbage, maps, and the tokens of Entra for swarms
 	settleCheck = 100 * time.Millisecond
 )
 
-// levels are what a process holds at rest.
+// levels are the resources that a process holds.
 type levels struct {
 	Goroutines, Files int
 	Heap              uint64
@@ -34,17 +35,17 @@ func (l levels) String() string {
 	return fmt.Sprintf("%d goroutines, %d files, %d KiB of heap", l.Goroutines, l.Files, l.Heap>>10)
 }
 
-// measure returns the levels of now. Where /dev/fd is not there, no file is counted.
+// measure returns the current levels. Without /dev/fd, it counts no files.
 func measure() levels {
 	runtime.GC()
-	runtime.GC() // what has a finalizer or was in a pool goes with the second
+	runtime.GC() // the second one also frees objects that had a finalizer or were in a pool
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	files, _ := os.ReadDir("/dev/fd")
 	return levels{Goroutines: runtime.NumGoroutine(), Files: len(files), Heap: m.HeapAlloc}
 }
 
-// risen tells what is higher than before.
+// risen returns the names of the levels that are higher than before.
 func (l levels) risen(before levels) (names []string) {
 	if l.Goroutines > before.Goroutines {
 		names = append(names, "goroutines")
@@ -58,7 +59,7 @@ func (l levels) risen(before levels) (names []string) {
 	return names
 }
 
-// rest waits until the levels have stayed as they are for two seconds.
+// rest waits until goroutines and files have not changed for two seconds, and returns the levels.
 func rest() levels {
 	last := measure()
 	for same := 0; same < 20; same++ {
@@ -72,7 +73,7 @@ func rest() levels {
 	return last
 }
 
-// settle waits until the levels are no higher than before, but not for ever.
+// settle waits until no level is higher than before, but not longer than settlesIn.
 func settle(before levels) levels {
 	now := measure()
 	for began := time.Now(); len(now.risen(before)) > 0 && time.Since(began) < settlesIn; {
@@ -82,31 +83,33 @@ func settle(before levels) levels {
 	return now
 }
 
-// result is what the process of the callers has to tell at its end.
+// result is what the child reports at its end.
 type result struct {
-	Calls, Requests, Violations map[string]int // by what came of them
-	Guests                      map[string]int // requests, by how their transport misbehaved
-	Swarms, Swarming, Dropped   int            // Swarming: requests for resources of swarms
-	Hedges                      int
-	Steady                      map[mood]steady
-	First, Last                 uint64 // the least heap of the first third and of the last
-	Before, After               levels
+	Calls, Requests, Violations    map[string]int // by outcome
+	Misbehaved                     map[string]int // requests whose transport misbehaved, by kind
+	Swarms, SwarmRequests, Dropped int            // SwarmRequests: requests for the resources of swarms
+	Hedges                         int
+	Steady                         map[condition]steady
+	First, Last                    uint64 // least heap in the first and the last third of the time
+	Before, After                  levels
 }
 
-// runChild works until in ends. It says on out when things may go wrong, and the result.
+// runChild runs the callers until in ends. It writes to out when the faults may begin, and at the end the result.
 func runChild(config string, in io.Reader, out io.Writer) error {
-	signal.Ignore(os.Interrupt) // a terminal sends it to the parent too, which then ends this process
+	// A terminal also sends the signal to the parent, which then ends this process.
+	signal.Ignore(os.Interrupt)
 	var c childConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
 	j := newJudge(c)
 	start, stop := make(chan struct{}), make(chan struct{})
-	cache, g := managedid.NewTokenCache(nil), newGuest(c.Seed, j.recorder, start, stop)
-	all, err := c.callers(cache, j, g)
+	cache, bad := managedid.NewTokenCache(nil), newBadTransport(c.Seed, j.recorder, start, stop)
+	all, err := c.callers(cache, j, bad)
 	if err != nil {
 		return err
 	}
+	// This goroutine never ends, so that its end cannot hide a goroutine that leaked.
 	go func() { // stays, so that it doesn't make up for one that leaked
 		j.health.listen(in)
 		close(stop)
@@ -122,16 +125,16 @@ func runChild(config string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	close(start)
-	h, other := &heap{recorder: j.recorder}, &crowd{config: c, cache: cache, members: all, judge: j}
-	work(stop, append(calling(all, c.Seed, callerStream), h.watch, other.swarm, other.drop)...)
+	h, load := &heap{recorder: j.recorder}, &extraLoad{config: c, cache: cache, members: all, judge: j}
+	work(stop, append(calling(all, c.Seed, callerStream), h.watch, load.swarm, load.drop)...)
 	res.After = settle(res.Before)
-	runtime.KeepAlive(all) // and the cache with them: what it keeps counts
-	res.Guests, res.Swarms, res.Dropped = g.counts(), other.swarms, other.dropped
+	runtime.KeepAlive(all) // also keeps the cache alive, whose memory counts
+	res.Misbehaved, res.Swarms, res.Dropped = bad.counts(), load.swarms, load.dropped
 	j.conclude(&res, h.samples)
 	return encoder.Encode(res)
 }
 
-// conclude adds what the judge knows at the end.
+// conclude adds the results of the judge and checks the levels and the heap.
 func (j *judge) conclude(res *result, heap []uint64) {
 	for _, name := range res.After.risen(res.Before) {
 		j.add(name+" as before", "%v, then %v", res.Before, res.After)
@@ -141,23 +144,23 @@ func (j *judge) conclude(res *result, heap []uint64) {
 	}
 	res.Calls, res.Steady, res.Violations = j.outcomes, j.steady, j.counts()
 	r := j.recorder
-	r.mu.Lock() // a request that nobody waits for any more may still be tried
+	r.mu.Lock() // an abandoned request may still be running
 	defer r.mu.Unlock()
-	res.Requests, res.Swarming, res.Hedges = maps.Clone(r.outcomes), r.swarming, r.hedges
+	res.Requests, res.SwarmRequests, res.Hedges = maps.Clone(r.outcomes), r.swarmRequests, r.hedges
 }
 
-// callers makes all of them. Some have a guest for a transport.
-func (c childConfig) callers(cache *managedid.TokenCache, j *judge, g *guest) (all []*caller, err error) {
+// callers makes all callers. Every third one has a misbehaving transport.
+func (c childConfig) callers(cache *managedid.TokenCache, j *judge, bad *badTransport) (all []*caller, err error) {
 	for i := range callers {
 		var transport policy.Transporter
-		if i%ofGuest == 0 {
-			transport = g
+		if i%badOneIn == 0 {
+			transport = bad
 		}
-		own, err := c.credentials(cache, j, transport)
+		credentials, err := c.credentials(cache, j, transport)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &caller{number: i, credentials: own, judge: j})
+		all = append(all, &caller{number: i, credentials: credentials, judge: j})
 	}
 	return all, nil
 }

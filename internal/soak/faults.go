@@ -9,15 +9,15 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// phase is a time in which one thing goes wrong at an endpoint. Its faults are a script.
+// phase is a period in which an endpoint has one kind of fault. Its faults are a script.
 type phase struct {
-	kind   string
-	length time.Duration
-	mood   mood
-	faults []managedidtest.Fault
+	kind      string
+	length    time.Duration
+	condition condition
+	faults    []managedidtest.Fault
 }
 
-// kind is a way for things to go wrong. Kinds that are listed with more weight come more often.
+// kind is a kind of fault. A kind with more weight is chosen more often.
 type kind struct {
 	name   string
 	weight int
@@ -28,10 +28,10 @@ const (
 	none  = "none"
 	lossy = "2 % of answers lost"
 
-	// never is when the answer comes to a request that gets none.
+	// never is the delay of an answer that counts as lost.
 	never = 10 * time.Minute
 
-	short = 12 * time.Second // most outages are no longer
+	short = 12 * time.Second // most outages are not longer
 )
 
 var kinds = []kind{
@@ -73,7 +73,7 @@ var kinds = []kind{
 	{"refused", 5, func(*rand.Rand) managedidtest.Fault { return managedidtest.Fault{Refused: true} }},
 }
 
-// outages are long, and a time follows in which nothing goes wrong.
+// outages are long faults. A period without faults follows each of them.
 var outages = []kind{
 	{"outage of 500", 4, status(500, "")},
 	{"outage of 429 with Retry-After", 4, func(*rand.Rand) managedidtest.Fault {
@@ -88,7 +88,7 @@ func status(code int, body string) func(*rand.Rand) managedidtest.Fault {
 	return func(*rand.Rand) managedidtest.Fault { return managedidtest.Fault{Status: code, Body: body} }
 }
 
-// shortLived answers with one and the same opaque token.
+// shortLived answers every request of the phase with the same opaque token. It lives for at most so many seconds.
 func shortLived(longest int) func(*rand.Rand) managedidtest.Fault {
 	return func(r *rand.Rand) managedidtest.Fault {
 		lifetime := 1 + r.IntN(longest)
@@ -98,7 +98,7 @@ func shortLived(longest int) func(*rand.Rand) managedidtest.Fault {
 	}
 }
 
-// retryAfter has the header in seconds or in one of its forms with milliseconds.
+// retryAfter answers with a status and the Retry-After header, or with one of its forms in milliseconds.
 func retryAfter(code int) func(*rand.Rand) managedidtest.Fault {
 	return func(r *rand.Rand) managedidtest.Fault {
 		header := http.Header{"Retry-After": {fmt.Sprint(1 + r.IntN(6))}}
@@ -109,7 +109,7 @@ func retryAfter(code int) func(*rand.Rand) managedidtest.Fault {
 	}
 }
 
-// losses lose one answer in fifty. A fault that does nothing stands for those that arrive.
+// losses lose one answer in fifty on average. An empty fault stands for the answers that arrive.
 func losses(r *rand.Rand) (script []managedidtest.Fault) {
 	for range 40 {
 		script = append(script, managedidtest.Fault{Count: 1 + r.IntN(98)}, managedidtest.Fault{Count: 1, Delay: never})
@@ -117,6 +117,7 @@ func losses(r *rand.Rand) (script []managedidtest.Fault) {
 	return script
 }
 
+// oneOf chooses a kind by weight.
 func oneOf(r *rand.Rand, kinds []kind) kind {
 	total, i := 0, 0
 	for _, k := range kinds {
@@ -128,7 +129,7 @@ func oneOf(r *rand.Rand, kinds []kind) kind {
 	return kinds[i]
 }
 
-// nextPhases are what goes wrong next at an endpoint.
+// nextPhases returns the next phases of an endpoint.
 func nextPhases(r *rand.Rand) []phase {
 	if r.IntN(8) == 0 {
 		return nextOutage(r)
@@ -137,9 +138,9 @@ func nextPhases(r *rand.Rand) []phase {
 	p := phase{kind: k.name, length: between(r, 300*time.Millisecond, 5*time.Second)}
 	switch k.name {
 	case none:
-		p.mood = healthy
+		p.condition = healthy
 	case lossy:
-		p.mood, p.faults, p.length = losing, losses(r), between(r, 10*time.Second, 30*time.Second)
+		p.condition, p.faults, p.length = losing, losses(r), between(r, 10*time.Second, 30*time.Second)
 	default:
 		f := k.fault(r)
 		if count := 1 + r.IntN(8); r.IntN(2) == 0 && !f.Refused {
@@ -150,14 +151,14 @@ func nextPhases(r *rand.Rand) []phase {
 	return []phase{p}
 }
 
-// firstPhases are an outage that is short, so that a run of a minute has one at least.
+// firstPhases returns a short outage and the period after it, so that even a run of one minute has an outage.
 func firstPhases(r *rand.Rand) []phase {
 	phases := nextOutage(r)
 	phases[0].length = min(phases[0].length, short)
 	return phases
 }
 
-// nextOutage is an outage of up to a minute, and the time after it.
+// nextOutage returns an outage of up to a minute, and the period after it.
 func nextOutage(r *rand.Rand) []phase {
 	k := oneOf(r, outages)
 	length := between(r, time.Second, short)
@@ -166,6 +167,6 @@ func nextOutage(r *rand.Rand) []phase {
 	}
 	return []phase{
 		{kind: k.name, length: length, faults: []managedidtest.Fault{k.fault(r)}},
-		{kind: none, length: between(r, 10*time.Second, 18*time.Second), mood: healthy},
+		{kind: none, length: between(r, 10*time.Second, 18*time.Second), condition: healthy},
 	}
 }

@@ -7,63 +7,65 @@ import (
 	"time"
 )
 
-// mood is how an endpoint is.
-type mood string
+// condition is the state of an endpoint.
+type condition string
 
 const (
-	faulty  mood = "" // anything may go wrong
-	healthy mood = "healthy"
-	losing  mood = "losing 2 % of answers"
+	faulty  condition = "" // anything may go wrong
+	healthy condition = "healthy"
+	losing  condition = "losing 2 % of answers"
 )
 
-// change is what the parent tells the child: how an endpoint is from now on. It is told before things go wrong, and
-// after they have come right.
+// change is a message from the parent to the child: the condition of an endpoint from now on. The parent sends it
+// before faults begin, and after they have ended.
 type change struct {
-	Endpoint string
-	Mood     mood
-	At       time.Duration // since the child was ready
+	Endpoint  string
+	Condition condition
+	At        time.Duration // since the child was ready
 }
 
-// teller is the parent's side of it.
-type teller struct {
+// reporter sends changes to the child.
+type reporter struct {
 	ready time.Time
 
 	mu  sync.Mutex
 	out *json.Encoder // guarded by mu
 }
 
-func (t *teller) tell(endpoint string, m mood) {
+func (t *reporter) report(endpoint string, m condition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.out.Encode(change{endpoint, m, time.Since(t.ready)}) // fails where the child has ended
+	// Encode fails if the child has ended.
+	t.out.Encode(change{endpoint, m, time.Since(t.ready)})
 }
 
-// span is a time in which an endpoint was as it was: from at the latest, until at the earliest, zero meaning that it
-// lasts.
+// span is a period with one condition of an endpoint. The condition begins at from or earlier. It ends at until or
+// later, or not at all if until is zero.
 type span struct {
-	mood        mood
+	condition   condition
 	from, until time.Time
 }
 
-// spansKept are those of some minutes, at each endpoint.
+// spansKept is the number of spans kept for each endpoint. They cover some minutes.
 const spansKept = 100
 
-// health is what the child knows from the parent. Between the two clocks lies no more than between ready and began.
+// health is what the child knows about the endpoints from the parent. The clocks of both differ by no more than the
+// time between ready and began.
 type health struct {
-	mu    sync.Mutex
-	ready time.Time         // before the parent knew that the child was ready; guarded by mu, as is the rest
-	began time.Time         // after the parent knew it
+	mu    sync.Mutex        // guards all fields below
+	ready time.Time         // before the parent learned that the child was ready
+	began time.Time         // after the parent learned it
 	spans map[string][]span // by endpoint, oldest first
 }
 
-// setReady is called just before the parent is told.
+// setReady must be called just before the child tells the parent that it is ready.
 func (h *health) setReady(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ready = now
 }
 
-// listen follows the parent's word until there is no more of it.
+// listen applies the messages of the parent until in ends.
 func (h *health) listen(in io.Reader) {
 	decoder := json.NewDecoder(in)
 	for {
@@ -83,16 +85,16 @@ func (h *health) apply(now time.Time, c change) {
 	}
 	known := h.spans[c.Endpoint]
 	if n := len(known); n > 0 {
-		if known[n-1].mood == c.Mood {
+		if known[n-1].condition == c.Condition {
 			return
 		}
 		known[n-1].until = h.ready.Add(c.At)
 	}
-	known = append(known, span{mood: c.Mood, from: h.began.Add(c.At)})
+	known = append(known, span{condition: c.Condition, from: h.began.Add(c.At)})
 	h.spans[c.Endpoint] = known[max(0, len(known)-spansKept):]
 }
 
-// during returns the span of an endpoint that has all of a time in it.
+// during returns the span of the endpoint that contains the whole period.
 func (h *health) during(endpoint string, from, to time.Time) (span, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,30 +12,31 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
 	"github.com/managedid/managedid"
 )
 
 const (
-	// longest is the life of a request for a token with all its tries, so that of a call whose context has no end.
+	// longest is the lifetime of a token request with all its tries. A call without a deadline takes no longer.
 	longest = 3 * time.Minute
 
-	// swarmGrace is that of calls of a swarm, since the handshakes of a hundred requests at once take their time.
+	// swarmGrace replaces grace for calls of a swarm, since a hundred simultaneous handshakes take time.
 	swarmGrace = 500 * time.Millisecond
 
-	// published is how long a token may take from its arrival to the callers.
-	published = 250 * time.Millisecond
+	// deliveryTime is the time in which an arrived token reaches the callers.
+	deliveryTime = 250 * time.Millisecond
 
-	// remaining is what a token must have left where there should be one: expiries are in whole seconds.
+	// remaining is the lifetime that a token must have left to count as valid. Expiries are in whole seconds.
 	remaining = 1500 * time.Millisecond
 )
 
-// call is one call of GetToken, and what came of it.
+// call is a call of GetToken and its result.
 type call struct {
-	name         string // the caller, and the number of its call
+	name         string // the caller, and the number of the call
 	key          key
 	began, ended time.Time
-	limit        time.Time // when it has to end
-	left         bool      // its context had ended when it returned
+	limit        time.Time // latest time at which it must end
+	contextEnded bool      // its context had ended when it returned
 	token        azcore.AccessToken
 	err          error
 }
@@ -44,32 +45,33 @@ func (c call) String() string {
 	return fmt.Sprintf("%s (%v) after %v", c.name, c.key, c.ended.Sub(c.began))
 }
 
-// judge checks calls, and counts what came of them.
+// judge checks calls and counts their outcomes.
 type judge struct {
 	*recorder
 	health    *health
-	words     *words
+	texts     *textChecker
 	logger    *slog.Logger            // of all credentials
-	clientIDs [credentialKinds]string // that tokens have to name
+	clientIDs [credentialKinds]string // that tokens must name
 
-	mu       sync.Mutex
-	outcomes map[string]int  // of calls, guarded by mu, as is the rest: "token", or why there is none
-	steady   map[mood]steady // of calls with time enough at an endpoint that has been so for a while
+	mu       sync.Mutex           // guards all fields below
+	outcomes map[string]int       // of calls: "token", or why there is none
+	steady   map[condition]steady // calls with enough time at an endpoint that was long enough in a condition
 }
 
 func newJudge(c childConfig) *judge {
 	s, v := &stalls{}, &violations{count: map[string]int{}}
 	go s.watch()
-	w := &words{v, []string{unspeakable, c.Secret, opaque, jwt}}
+	w := &textChecker{v, []string{forbiddenText, c.Secret, opaque, jwt}}
 	return &judge{
-		recorder: newRecorder(s, v), health: &health{spans: map[string][]span{}}, words: w, logger: w.logger(),
-		clientIDs: c.ClientIDs, outcomes: map[string]int{}, steady: map[mood]steady{},
+		recorder: newRecorder(s, v), health: &health{spans: map[string][]span{}}, texts: w, logger: w.logger(),
+		clientIDs: c.ClientIDs, outcomes: map[string]int{}, steady: map[condition]steady{},
 	}
 }
 
+// check checks that the call ended in time, and its result.
 func (j *judge) check(c call) {
 	allowed := grace
-	if isOfSwarm(c.key.resource) {
+	if isSwarmResource(c.key.resource) {
 		allowed = swarmGrace
 	}
 	if from := later(c.began, c.limit); j.stalls.exceeds(from, c.ended, allowed) {
@@ -80,7 +82,7 @@ func (j *judge) check(c call) {
 		j.checkToken(c)
 	} else {
 		outcome = j.checkError(c)
-		j.words.checkError(c.String(), c.err)
+		j.texts.checkError(c.String(), c.err)
 	}
 	j.checkSteady(c)
 	j.mu.Lock()
@@ -93,19 +95,20 @@ func (j *judge) checkToken(c call) {
 	if !c.began.Before(expires) || j.stalls.exceeds(expires, c.ended, grace) {
 		j.add("no token at or after its expiry", "%v: it expired %v before the call ended", c, c.ended.Sub(expires))
 	}
-	from, found := j.find(c.key, c.token.Token)
+	received, found := j.find(c.key, c.token.Token)
 	claims, isJWT := readClaims(c.token.Token)
 	switch {
 	case isJWT && (claims.Audience != c.key.resource || claims.ClientID != j.clientIDs[c.key.credential]):
 		j.add("no token of another key", "%v: got one of %s for %s", c, claims.ClientID, claims.Audience)
 	case !found:
 		j.add("no token of another key", "%v: got one that was never sent for it", c)
-	case expires.After(from.expires), isJWT && expires.Unix() > claims.Expires:
-		j.add("no token at or after its expiry", "%v: it has ExpiresOn %v, and %v in its answer", c, expires, from.expires)
+	case expires.After(received.expires), isJWT && expires.Unix() > claims.Expires:
+		j.add("no token at or after its expiry", "%v: it has ExpiresOn %v, and %v in its answer", c, expires,
+			received.expires)
 	}
 }
 
-// claims are what a JWT says of itself.
+// claims are claims of a JWT.
 type claims struct {
 	Audience string `json:"aud"`
 	ClientID string `json:"appid"`
@@ -121,10 +124,10 @@ func readClaims(token string) (c claims, ok bool) {
 	return c, err == nil && json.Unmarshal(content, &c) == nil
 }
 
-// checkError returns the kind of the error.
+// checkError checks a failed call and returns the kind of its error.
 func (j *judge) checkError(c call) string {
 	ofContext := errors.Is(c.err, context.Canceled) || errors.Is(c.err, context.DeadlineExceeded)
-	if ofContext && !c.left {
+	if ofContext && !c.contextEnded {
 		j.add("no context's error of another's", "%v: %v", c, c.err)
 	}
 	if a, ok := j.find(c.key, ""); ok && j.valid(a, c) {
@@ -144,13 +147,13 @@ func (j *judge) checkError(c call) string {
 	return "other"
 }
 
-// valid tells whether the call has to have found the token.
+// valid reports whether the token was valid and known for the whole call, so that the call had to return it.
 func (j *judge) valid(a answer, c call) bool {
-	if c.began.Sub(a.arrived) <= published || a.expires.Sub(c.ended) <= remaining {
+	if c.began.Sub(a.arrived) <= deliveryTime || a.expires.Sub(c.ended) <= remaining {
 		return false
 	}
-	// the library's time of sending, from which it counts, may lie a stall before the recorder's
-	before := a.sent.Add(-10 * time.Second)
-	stalled := a.sent.Sub(before) - j.stalls.net(before, a.sent)
-	return a.expires.Sub(c.ended)-stalled > remaining && j.stalls.net(a.arrived, c.began) > published
+	// The library counts from its own time of sending. A stall may lie between this time and the recorder's.
+	start := a.sent.Add(-10 * time.Second)
+	stalled := a.sent.Sub(start) - j.stalls.net(start, a.sent)
+	return a.expires.Sub(c.ended)-stalled > remaining && j.stalls.net(a.arrived, c.began) > deliveryTime
 }

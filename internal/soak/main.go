@@ -1,27 +1,29 @@
-// Soak has 200 goroutines ask for tokens of 20 resources with three credentials, at endpoints where things go wrong at
-// random, in a process that is suspended at times, and checks all the while what the library promises:
+// Command soak tests the library under random faults. 200 goroutines request tokens of 20 resources with three
+// credentials. The endpoints fail at random, and the process is suspended from time to time. Meanwhile the command
+// checks what the library promises:
 //
-//   - no token that has expired or is another's;
-//   - one request for a token, and a second one beside it only where the first has long had no answer;
-//   - the limits and the pauses of the endpoints, and that requests grow with the good answers after a pause;
-//   - no call with five seconds fails at an endpoint that has been healthy for two;
+//   - no token is expired or belongs to another credential or resource;
+//   - there is one token request at a time, and a second one only after the first has had no answer for long;
+//   - the limits and the pauses of the endpoints are respected, and after a pause the number of requests grows with the
+//     good answers;
+//   - no call with five seconds fails at an endpoint that has been healthy for two seconds;
 //   - every call ends within its deadline;
-//   - no proxy is used, and no secret and no panic's value is in an error or a log;
-//   - the heap stays flat, and goroutines, files and heap are in the end what they were.
+//   - no proxy is used, and no error and no log contains a secret or the value of a panic;
+//   - the heap stays flat, and at the end the goroutines, files and heap are back at their initial level.
 //
-// What goes wrong: answers of all kinds, slow, cut off, lost or throttling; outages of up to a minute, after each of
-// which nothing goes wrong for some seconds; swarms of 300 calls that leave together; credentials that are made, used
-// once or never, and dropped; and, for each third caller, a transport that gets stuck at times, whatever its context
-// says, or panics.
+// The faults are: answers of all kinds, also slow, cut off, lost or throttled; outages of up to a minute, each followed
+// by some seconds without faults; swarms of 300 calls that leave together; credentials that are created, used once or
+// never, and dropped; and, for every third caller, a transport that sometimes panics, or blocks and ignores its
+// context.
 //
-// It needs a system with SSL_CERT_FILE and without a trust store of its own, such as Linux.
+// The command needs a system that reads SSL_CERT_FILE and has no trust store of its own, such as Linux.
 //
 //	go run ./internal/soak -for 10m -seed 1
 //	go run -race ./internal/soak -for 1m -seed 1
 //
-// The seed decides all that is random: faults, suspensions, and what each goroutine asks for, when and for how long. It
-// takes some seconds more than -for, until everything has come to rest. The exit code is 1 where a promise was broken.
-// The summary says how often each thing happened: a promise that nothing has put to the test has not been shown.
+// The seed determines everything random: the faults, the suspensions, and the plans of the goroutines. A run takes some
+// seconds longer than -for, until all requests have ended. The exit code is 1 if a promise was broken. The summary
+// counts how often each event happened. A promise that no event tested is not proven.
 package main
 
 import (
@@ -45,6 +47,7 @@ func main() {
 	exit(err)
 }
 
+// exit ends the process. The exit code is 2 if err is not nil.
 func exit(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)

@@ -20,13 +20,13 @@ import (
 	"github.com/managedid/managedid/managedidtest"
 )
 
-// run has things go wrong around a child process, and prints what came of it.
+// run starts the child process, injects faults around it, and prints the results.
 func run(seed uint64, duration time.Duration) (violated bool, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.SetOutput(io.Discard) // net/http's word on each handshake that a caller left
+	log.SetOutput(io.Discard) // net/http logs each TLS handshake that a caller aborted
 	v := &violations{count: map[string]int{}}
-	imds, entra, err := newSides()
+	imds, entra, err := newEndpoints()
 	if err != nil {
 		return false, err
 	}
@@ -50,7 +50,7 @@ func run(seed uint64, duration time.Duration) (violated bool, err error) {
 	defer c.kill()
 	fmt.Printf("seed %d, schedule %s, %v with %d goroutines, %d resources and %d credentials\n",
 		seed, fingerprint(seed), duration, callers, resources, credentialKinds)
-	res, suspended, err := c.torment(ctx, seed, duration, imds, entra)
+	res, suspended, err := c.runFaults(ctx, seed, duration, imds, entra)
 	if err != nil {
 		v.add("the process lives", "%v", err)
 	}
@@ -60,38 +60,41 @@ func run(seed uint64, duration time.Duration) (violated bool, err error) {
 	return len(all) > 0, nil
 }
 
-func newSides() (imds, entra *side, err error) {
-	imds, err = newSide(imdsName, managedidtest.IMDS,
+// newEndpoints starts the two emulators.
+func newEndpoints() (imds, entra *faultyEndpoint, err error) {
+	imds, err = newEndpoint(imdsName, managedidtest.IMDS,
 		managedidtest.Options{TokenLifetime: imdsLifetime, UserAssigned: make([]managedidtest.Identity, 1)})
 	if err == nil {
-		entra, err = newSide(entraName, managedidtest.Entra, managedidtest.Options{TokenLifetime: entraLifetime})
+		entra, err = newEndpoint(entraName, managedidtest.Entra, managedidtest.Options{TokenLifetime: entraLifetime})
 	}
 	return imds, entra, err
 }
 
-func summarize(res result, suspended int, imds, entra *side, violations map[string]int) {
+// summarize prints the results.
+func summarize(res result, suspended int, imds, entra *faultyEndpoint, violations map[string]int) {
 	calls := 0
 	for _, n := range res.Calls {
 		calls += n
 	}
 	fmt.Printf("calls: %d: %s\n", calls, listed(res.Calls))
 	fmt.Printf("requests: %s\n", listed(res.Requests))
-	for _, s := range []*side{imds, entra} {
+	for _, s := range []*faultyEndpoint{imds, entra} {
 		fmt.Printf("faults at %s, which met %d requests: %s\n", s.endpoint, s.met.Load(), listed(s.played))
 	}
 	fmt.Printf("suspensions: %d\n", suspended)
-	fmt.Printf("calls with %v at an endpoint that has been healthy for %v: %v\n", enough, recovery, res.Steady[healthy])
+	fmt.Printf("calls with %v at an endpoint that has been healthy for %v: %v\n", callTime, recovery,
+		res.Steady[healthy])
 	fmt.Printf("the same where 2 %% of answers are lost: %v\n", res.Steady[losing])
-	fmt.Printf("swarms of %d calls: %d, with %d requests\n", swarm, res.Swarms, res.Swarming)
+	fmt.Printf("swarms of %d calls: %d, with %d requests\n", swarm, res.Swarms, res.SwarmRequests)
 	fmt.Printf("dropped credentials: %d\n", res.Dropped)
-	fmt.Printf("requests whose transport misbehaved: %s\n", listed(res.Guests))
+	fmt.Printf("requests whose transport misbehaved: %s\n", listed(res.Misbehaved))
 	fmt.Printf("requests beside a silent one: %d\n", res.Hedges)
 	fmt.Printf("least heap in the first third of the time: %d KiB; in the last: %d KiB\n", res.First>>10, res.Last>>10)
 	fmt.Printf("before: %v; after: %v\n", res.Before, res.After)
 	fmt.Printf("violations: %s\n", listed(violations))
 }
 
-// childEnviron is the environment of a virtual machine, with the proxy that is not to be used.
+// childEnviron returns the environment of a virtual machine, with a proxy that no request may use.
 func childEnviron(seed uint64, imds, entra *managedidtest.Server, proxy, roots string) []string {
 	app := entra.Applications()[0]
 	config, _ := json.Marshal(childConfig{
@@ -109,14 +112,15 @@ func childEnviron(seed uint64, imds, entra *managedidtest.Server, proxy, roots s
 			env = append(env, e)
 		}
 	}
-	at, _ := url.Parse(imds.URL)
-	return append(env, childVariable+"="+string(config), "HTTP_PROXY="+proxy, "HTTPS_PROXY="+proxy, "SSL_CERT_FILE="+roots,
+	imdsURL, _ := url.Parse(imds.URL)
+	return append(env, childVariable+"="+string(config), "HTTP_PROXY="+proxy, "HTTPS_PROXY="+proxy,
+		"SSL_CERT_FILE="+roots,
 		"AZURE_AUTHORITY_HOST="+entra.AuthorityHost,
-		// net/http uses no proxy for loopback addresses, as Entra has here, nor for the very name "localhost"
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://LOCALHOST:"+at.Port())
+		// net/http uses no proxy for loopback addresses, such as Entra's here, and for the exact name "localhost".
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://LOCALHOST:"+imdsURL.Port())
 }
 
-// child is the process of the callers.
+// child is the process in which the callers run.
 type child struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -141,7 +145,7 @@ func startChild(env []string) (*child, error) {
 	return &child{cmd, in, json.NewDecoder(out)}, cmd.Start()
 }
 
-// kill ends the process, if it hasn't ended.
+// kill kills the process, unless it has ended.
 func (c *child) kill() {
 	if c.cmd.ProcessState == nil {
 		c.cmd.Process.Kill()
@@ -149,9 +153,10 @@ func (c *child) kill() {
 	}
 }
 
-// torment waits until the child is warm, has things go wrong for a while, and returns the child's result.
-func (c *child) torment(
-	ctx context.Context, seed uint64, duration time.Duration, imds, entra *side,
+// runFaults waits until the child is ready, injects faults for the duration, and returns the child's result and the
+// number of suspensions.
+func (c *child) runFaults(
+	ctx context.Context, seed uint64, duration time.Duration, imds, entra *faultyEndpoint,
 ) (res result, suspended int, err error) {
 	guard := time.AfterFunc(time.Minute, func() { c.cmd.Process.Kill() })
 	defer func() { guard.Stop() }()
@@ -159,7 +164,7 @@ func (c *child) torment(
 	if err := c.answers.Decode(&warm); err != nil {
 		return res, 0, fmt.Errorf("it was never ready: %w", err)
 	}
-	t := &teller{ready: time.Now(), out: json.NewEncoder(c.in)}
+	t := &reporter{ready: time.Now(), out: json.NewEncoder(c.in)}
 	guard.Reset(duration + settlesIn + time.Minute)
 	ctx, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
@@ -181,6 +186,7 @@ func (c *child) torment(
 	return res, suspended, err
 }
 
+// suspendAtTimes suspends and resumes the child at random times until ctx ends. It returns the number of suspensions.
 func (c *child) suspendAtTimes(ctx context.Context, seed uint64) (times int) {
 	r := stream(seed, suspensionStream)
 	for {

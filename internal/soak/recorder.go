@@ -11,58 +11,59 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// key is whose token it is, and what for.
+// key identifies a token: its credential and its resource.
 type key struct {
 	credential credentialKind
-	dropped    string // tells a credential that is dropped from the others
+	dropped    string // identifies a dropped credential; "" for others
 	resource   string
 }
 
 func (k key) String() string { return fmt.Sprintf("%v%s for %s", k.credential, k.dropped, k.resource) }
 
-// recorder knows each request from its begin to its end, and checks that it may be sent. mu guards all below it.
+// recorder records each request from start to end, and checks that it may be sent.
 type recorder struct {
 	*violations
 	stalls *stalls
 
-	mu        sync.Mutex
-	underway  map[key][]*request
-	doors     map[string]*door // by endpoint
-	tokens    map[key][]answer // oldest first
-	incidents []*incident      // oldest first
-	outcomes  map[string]int   // of requests, by endpoint and status
-	hedges    int              // requests beside one for the same token
-	swarming  int              // requests for a resource of a swarm
+	mu            sync.Mutex // guards all fields below
+	underway      map[key][]*request
+	gates         map[string]*gateModel // by endpoint
+	tokens        map[key][]answer      // oldest first
+	incidents     []*incident           // oldest first
+	outcomes      map[string]int        // of requests, by endpoint and status
+	hedges        int                   // requests beside another one for the same token
+	swarmRequests int                   // requests for resources of swarms
 }
 
 func newRecorder(s *stalls, v *violations) *recorder {
 	return &recorder{
 		violations: v, stalls: s,
 		underway: map[key][]*request{}, tokens: map[key][]answer{}, outcomes: map[string]int{},
-		doors: map[string]*door{imdsName: {name: imdsName, parallel: 5, perSecond: 20}, entraName: newEntraDoor()},
+		gates: map[string]*gateModel{imdsName: {name: imdsName, parallel: 5, perSecond: 20}, entraName: newEntraGate()},
 	}
 }
 
-func newEntraDoor() *door { return &door{name: entraName, longestBackOff: 40 * time.Second} }
+func newEntraGate() *gateModel { return &gateModel{name: entraName, longestBackOff: 40 * time.Second} }
 
-func (r *recorder) begin(now time.Time, k key, d *door, ctx context.Context) *request {
+// begin records a request that starts, and checks it.
+func (r *recorder) begin(now time.Time, k key, g *gateModel, ctx context.Context) *request {
 	r.mu.Lock()
-	q := &request{key: k, ctx: ctx, door: d, began: now, age: d.closings, pair: new(bool)}
+	q := &request{key: k, ctx: ctx, gate: g, began: now, age: g.closings, pair: new(bool)}
 	others := slices.DeleteFunc(r.underway[k], func(q *request) bool { return !q.alive() })
 	if len(others) > 0 {
 		q.pair = others[0].pair
 		r.hedges++
 	}
 	r.underway[k] = append(slices.Clone(others), q)
-	if isOfSwarm(k.resource) {
-		r.swarming++
+	if isSwarmResource(k.resource) {
+		r.swarmRequests++
 	}
-	broken, closed := d.enter(now, q), d.closed
+	broken, closed := g.enter(now, q), g.closed
 	r.mu.Unlock()
 	r.checkHedge(now, q, others)
 	for _, b := range broken {
-		if b.ofGate && !r.stalls.exceeds(closed, now, grace) {
-			continue // it may have been admitted before the answer that closed the gate
+		if b.gateRule && !r.stalls.exceeds(closed, now, grace) {
+			continue // the request may have been admitted before the answer closed the gate
 		}
 		if b.stall == 0 || r.stalls.lost(now.Add(-2*time.Second), now) < b.stall {
 			r.add(b.promise, "%v: %s", k, b.detail)
@@ -71,7 +72,7 @@ func (r *recorder) begin(now time.Time, k key, d *door, ctx context.Context) *re
 	return q
 }
 
-// checkHedge checks a request beside others for the same token.
+// checkHedge checks a request that starts while others for the same token have no answer.
 func (r *recorder) checkHedge(now time.Time, q *request, others []*request) {
 	if len(others) == 0 {
 		return
@@ -86,7 +87,7 @@ func (r *recorder) checkHedge(now time.Time, q *request, others []*request) {
 	}
 }
 
-// end takes the request out. resp is nil if there was no answer, or if the transport panicked.
+// end records the end of a request. resp is nil if there was no answer or the transport panicked.
 func (r *recorder) end(now time.Time, q *request, resp *http.Response) {
 	outcome := "no answer"
 	var body []byte
@@ -97,16 +98,16 @@ func (r *recorder) end(now time.Time, q *request, resp *http.Response) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.outcomes[q.door.name+" "+outcome]++
-	left := slices.DeleteFunc(slices.Clone(r.underway[q.key]), func(other *request) bool { return other == q })
-	if r.underway[q.key] = left; len(left) == 0 {
+	r.outcomes[q.gate.name+" "+outcome]++
+	others := slices.DeleteFunc(slices.Clone(r.underway[q.key]), func(other *request) bool { return other == q })
+	if r.underway[q.key] = others; len(others) == 0 {
 		delete(r.underway, q.key)
 	}
-	q.door.leave(q)
+	q.gate.leave(q)
 	if resp == nil || err != nil {
 		return
 	}
-	q.door.answered(now, q, resp)
+	q.gate.answered(now, q, resp)
 	if a, ok := readAnswer(body, q.began, now); ok && resp.StatusCode/100 == 2 {
 		a.late = !q.alive() || *q.pair
 		*q.pair = true
@@ -114,7 +115,7 @@ func (r *recorder) end(now time.Time, q *request, resp *http.Response) {
 	}
 }
 
-// sweep forgets what expired long ago, so that a run of days takes no more memory than one of minutes.
+// sweep removes old records, so that the memory does not grow with the length of a run.
 func (r *recorder) sweep(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,8 +130,8 @@ func (r *recorder) sweep(now time.Time) {
 	})
 }
 
-// find returns what was answered to a request for the key: the newest with this token, or where that is "" the newest
-// that must be known.
+// find returns the newest recorded answer for the key with this token. If token is "", it returns the newest answer
+// that the library must know.
 func (r *recorder) find(k key, token string) (answer, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,9 +143,9 @@ func (r *recorder) find(k key, token string) (answer, bool) {
 	return answer{}, false
 }
 
-// open returns when the endpoint's gate was open at the latest.
+// open returns the latest time at which the gate of the endpoint opened.
 func (r *recorder) open(endpoint string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.doors[endpoint].open
+	return r.gates[endpoint].opensLatest
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newTestRecorder knows of no stall until an hour from now.
+// newTestRecorder returns a recorder without stalls for the next hour.
 func newTestRecorder() *recorder {
 	return newRecorder(&stalls{last: time.Now().Add(time.Hour)}, &violations{count: map[string]int{}})
 }
@@ -21,24 +21,25 @@ func TestRecorder_hedges(t *testing.T) {
 		credential  credentialKind
 		connected   bool
 		cancelFirst bool
-		at          []time.Duration // of the further requests
+		at          []time.Duration // start of the further requests
 		want        map[string]int
 	}{
-		"at once":                                   {at: []time.Duration{0}, want: tooEarly},
-		"at IMDS after half a second":               {at: []time.Duration{half}},
-		"before, when the first was cancelled":      {at: []time.Duration{0}, cancelFirst: true},
-		"at IMDS, connected":                        {at: []time.Duration{half}, connected: true, want: tooEarly},
-		"at IMDS, connected, after three seconds":   {at: []time.Duration{three}, connected: true},
-		"at Entra after half a second":              {credential: application, at: []time.Duration{half}, want: tooEarly},
-		"at Entra after three seconds":              {credential: application, at: []time.Duration{three}},
-		"a third":                                   {at: []time.Duration{three, 2 * three}, want: tooMany},
+		"at once":                                 {at: []time.Duration{0}, want: tooEarly},
+		"at IMDS after half a second":             {at: []time.Duration{half}},
+		"before, when the first was cancelled":    {at: []time.Duration{0}, cancelFirst: true},
+		"at IMDS, connected":                      {at: []time.Duration{half}, connected: true, want: tooEarly},
+		"at IMDS, connected, after three seconds": {at: []time.Duration{three}, connected: true},
+		"at Entra after half a second": {credential: application, at: []time.Duration{half},
+			want: tooEarly},
+		"at Entra after three seconds": {credential: application, at: []time.Duration{three}},
+		"a third":                      {at: []time.Duration{three, 2 * three}, want: tooMany},
 		"a third in the place of a cancelled first": {at: []time.Duration{three, 2 * three}, cancelFirst: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newTestRecorder()
 			k, now := key{credential: tt.credential, resource: "r"}, time.Now()
-			d := r.doors[k.credential.endpoint()]
-			d.good = grown
+			d := r.gates[k.credential.endpoint()]
+			d.good = growthLimit
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			first := r.begin(now, k, d, ctx)

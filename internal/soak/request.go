@@ -17,35 +17,36 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// Silence is how long a request for a token has had no answer when a second one may be sent beside it.
+// The time without an answer after which the library may send a second request beside the first.
 const (
 	silent      = 3 * time.Second
 	unconnected = 500 * time.Millisecond // at IMDS, without a connection
 )
 
-// request is one try, as it is below the library's gate.
+// request is one try, as seen below the library's gate.
 type request struct {
 	key       key
 	ctx       context.Context
-	door      *door
+	gate      *gateModel
 	began     time.Time
-	age       int         // the door's closings at its begin
-	connected atomic.Bool // it had a connection before long
-	pair      *bool       // whether a token came, to it or to the request beside it; guarded by recorder.mu
+	age       int         // number of closings of the gate when it started
+	connected atomic.Bool // it got a connection in time
+	// pair tells whether this request or the one beside it got a token. recorder.mu guards it.
+	pair *bool
 }
 
-// alive tells whether the request was neither cancelled nor given up.
+// alive reports whether the request is neither cancelled nor abandoned.
 func (q *request) alive() bool { return q.ctx.Err() == nil }
 
-// silence is how long it must be without an answer before another one may be sent beside it.
+// silence returns how long the request must be without an answer before another may be sent beside it.
 func (q *request) silence() time.Duration {
-	if q.door.name == imdsName && !q.connected.Load() {
+	if q.gate.name == imdsName && !q.connected.Load() {
 		return unconnected
 	}
 	return silent
 }
 
-// traced has the request learn when it is connected.
+// traced returns a context that records when the request is connected.
 func (q *request) traced(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 		if time.Since(q.began) < unconnected-grace {
@@ -54,15 +55,16 @@ func (q *request) traced(ctx context.Context) context.Context {
 	}})
 }
 
-// requestKey is the key by which a request's context leads its transport to the request.
+// requestKey is the context key of a request. A transport uses it to find the request.
 type requestKey struct{}
 
-// observer is the policy by which the recorder sees the requests of a credential: it is below the library's own.
+// observer is the policy that reports the requests of a credential to the recorder. It runs below the library's own
+// policies.
 type observer struct {
 	recorder   *recorder
 	credential credentialKind
 	dropped    string
-	door       *door // nil: that of the credential's endpoint
+	gate       *gateModel // nil: the gate of the credential's endpoint
 }
 
 func (o observer) Do(req *policy.Request) (resp *http.Response, err error) {
@@ -70,13 +72,13 @@ func (o observer) Do(req *policy.Request) (resp *http.Response, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := o.door
-	if d == nil {
-		d = o.recorder.doors[o.credential.endpoint()]
+	g := o.gate
+	if g == nil {
+		g = o.recorder.gates[o.credential.endpoint()]
 	}
 	ctx := req.Raw().Context()
-	q := o.recorder.begin(time.Now(), key{o.credential, o.dropped, resource}, d, ctx)
-	defer func() { o.recorder.end(time.Now(), q, resp) }() // deferred, since a transport may panic
+	q := o.recorder.begin(time.Now(), key{o.credential, o.dropped, resource}, g, ctx)
+	defer func() { o.recorder.end(time.Now(), q, resp) }() // runs also if a transport panics
 	resp, err = req.WithContext(context.WithValue(q.traced(ctx), requestKey{}, q)).Next()
 	if err != nil {
 		return nil, err
@@ -84,17 +86,17 @@ func (o observer) Do(req *policy.Request) (resp *http.Response, err error) {
 	return resp, nil
 }
 
-// requested returns the resource for which a token is asked, which the query names, or the scope in the body.
+// requested returns the resource of the requested token, from the query or from the scope in the body.
 func requested(req *policy.Request) (string, error) {
 	if resource := req.Raw().URL.Query().Get("resource"); resource != "" {
 		return resource, nil
 	}
-	body, _ := io.ReadAll(req.Body()) // of bytes
+	body, _ := io.ReadAll(req.Body()) // an in-memory body never fails
 	form, _ := url.ParseQuery(string(body))
 	return strings.TrimSuffix(form.Get("scope"), "/.default"), req.RewindBody()
 }
 
-// digest stands for a token, since the tokens themselves would take more memory than the library does.
+// digest stands for a token. The tokens themselves would take more memory than the library.
 type digest [8]byte
 
 func digestOf(token string) (d digest) {
@@ -103,14 +105,15 @@ func digestOf(token string) (d digest) {
 	return d
 }
 
-// answer is a token as it arrived.
+// answer is a token that arrived.
 type answer struct {
 	token         digest
 	sent, arrived time.Time
-	expires       time.Time // at the latest: expires_in is counted from when the request was sent, or before
-	late          bool      // it was given up, or the one beside it was answered: the library may have left it
+	expires       time.Time // latest possible; the library counts expires_in from when it sent the request or earlier
+	late          bool      // its request was abandoned, or the other one was answered first: the library may ignore it
 }
 
+// readAnswer returns the token in a body. It returns false if there is none, or if it has expired.
 func readAnswer(body []byte, sent, now time.Time) (answer, bool) {
 	var raw struct {
 		Token     string          `json:"access_token"`

@@ -10,43 +10,47 @@ import (
 )
 
 const (
-	// grace is what the machine may take beyond any limit, besides the stalls.
+	// grace is how far a limit may be exceeded, in addition to stalls.
 	grace = 100 * time.Millisecond
 
-	// suspended is the shortest stall of the whole process that counts as a suspension. What is shorter is only lost
+	// suspended is the shortest stall of the whole process that counts as a suspension. Shorter ones are only lost
 	// time.
 	suspended = 200 * time.Millisecond
 
-	tick       = 10 * time.Millisecond
-	stallsKept = 30_000 // those of five minutes at least; the memory is taken at once, so that the heap stays flat
+	tick = 10 * time.Millisecond
+
+	// stallsKept is the number of stalls that are kept, for at least five minutes. Their memory is allocated at once,
+	// so that the heap stays flat.
+	stallsKept = 30_000
 )
 
-// stalls are the times in which the process, or one of its threads, could run but didn't: it was suspended, or the
-// machine was busy with others. A tick that comes late shows the former, and the kernel's count of what threads waited
-// for a processor the latter.
+// stalls are the periods in which the process or one of its threads was ready but did not run. Either the process was
+// suspended, or the machine was busy. A late tick shows the first, and the kernel's count of the threads' waiting time
+// the second.
 type stalls struct {
 	mu     sync.Mutex
-	last   time.Time     // the last tick
-	waited time.Duration // of all threads until then
+	last   time.Time     // time of the last tick
+	waited time.Duration // sum of all threads at the last tick
 	list   []stall       // oldest first
-	gaps   []stall       // those in which the whole process stood still
+	gaps   []stall       // suspensions of the whole process; oldest first
 }
 
+// stall is a period with lost time.
 type stall struct {
 	from, to time.Time
-	lost     time.Duration // at most, between the two
+	lost     time.Duration // at most
 }
 
-// watch runs for as long as the process does.
+// watch records stalls. It never returns.
 func (s *stalls) watch() {
 	for {
-		s.ran(time.Now(), waited())
+		s.record(time.Now(), waited())
 		time.Sleep(tick)
 	}
 }
 
-// waited adds up what the threads have waited for a processor: the second number of schedstat (the kernel's
-// Documentation/scheduler/sched-stats.rst). Where that is not there, it is zero.
+// waited returns the total time that the threads have waited for a processor: the second number of schedstat
+// (Documentation/scheduler/sched-stats.rst of the kernel). It returns zero if there is no schedstat.
 func waited() (sum time.Duration) {
 	threads, _ := filepath.Glob("/proc/self/task/*/schedstat")
 	for _, name := range threads {
@@ -58,7 +62,8 @@ func waited() (sum time.Duration) {
 	return sum
 }
 
-func (s *stalls) ran(now time.Time, waited time.Duration) {
+// record records a tick.
+func (s *stalls) record(now time.Time, waited time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	late := now.Sub(s.last) - tick
@@ -71,7 +76,7 @@ func (s *stalls) ran(now time.Time, waited time.Duration) {
 	s.last, s.waited = now, waited
 }
 
-// keep appends a stall, and forgets the oldest ones when there are too many.
+// keep appends a stall. It removes the oldest ones if there are too many.
 func keep(list []stall, most int, s stall) []stall {
 	if list == nil {
 		list = make([]stall, 0, most)
@@ -82,7 +87,7 @@ func keep(list []stall, most int, s stall) []stall {
 	return append(list, s)
 }
 
-// net returns the part of a time in which the process ran. It waits until that is known.
+// net returns the part of a period in which the process ran. It waits until this is known.
 func (s *stalls) net(from, to time.Time) time.Duration {
 	for {
 		s.mu.Lock()
@@ -101,10 +106,10 @@ func (s *stalls) net(from, to time.Time) time.Duration {
 	return d
 }
 
-// lost is the part of a time in which the process did not run.
+// lost returns the part of a period in which the process did not run.
 func (s *stalls) lost(from, to time.Time) time.Duration { return to.Sub(from) - s.net(from, to) }
 
-// resumed returns the end of the last suspension that began before a time.
+// resumed returns the end of the last suspension that began before the time, or the zero time if there is none.
 func (s *stalls) resumed(before time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +121,7 @@ func (s *stalls) resumed(before time.Time) time.Time {
 	return time.Time{}
 }
 
-// exceeds tells whether a time is longer than the limit even without the stalls in it.
+// exceeds reports whether a period is longer than the limit even without its stalls.
 func (s *stalls) exceeds(from, to time.Time, limit time.Duration) bool {
 	return to.Sub(from) > limit && s.net(from, to) > limit
 }

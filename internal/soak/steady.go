@@ -6,20 +6,20 @@ import (
 )
 
 const (
-	// enough is the time with which a call must get a token at a healthy endpoint.
-	enough = 5 * time.Second
+	// callTime is the time in which a call must get a token at a healthy endpoint.
+	callTime = 5 * time.Second
 
-	// recovery is how long the endpoint must have been healthy before.
+	// recovery is how long the endpoint must have been healthy before the call.
 	recovery = 2 * time.Second
 
-	// heard is when the parent's word must have come that the endpoint is no longer healthy.
-	heard = time.Second
+	// noticeTime is the time in which the message of the parent arrives that the endpoint is no longer healthy.
+	noticeTime = time.Second
 )
 
-// steady counts calls.
+// steady counts the calls at an endpoint in one condition.
 type steady struct {
 	Calls, Failed int
-	Slowest       time.Duration // of those that got a token
+	Slowest       time.Duration // of the calls that got a token
 }
 
 func (s steady) String() string {
@@ -27,42 +27,42 @@ func (s steady) String() string {
 	return fmt.Sprintf("%d, of which %d failed and the slowest took %v", s.Calls, s.Failed, slowest)
 }
 
-// checkSteady checks that no call with five seconds fails at an endpoint that has been healthy for two, not counting
-// the pause that it asked for before. It counts those where answers are lost.
+// checkSteady checks that no call with five seconds fails at an endpoint that has been healthy for two seconds. A pause
+// that the endpoint asked for does not count as healthy. If answers are lost, it only counts the calls.
 func (j *judge) checkSteady(c call) {
-	if c.key.dropped != "" || c.limit.Sub(c.began) < enough {
+	if c.key.dropped != "" || c.limit.Sub(c.began) < callTime {
 		return
 	}
 	if c.err != nil {
-		time.Sleep(heard)
+		time.Sleep(noticeTime)
 	}
 	endpoint := c.key.credential.endpoint()
 	s, known := j.health.during(endpoint, c.began, c.ended)
-	if !known || s.mood == faulty {
+	if !known || s.condition == faulty {
 		return
 	}
-	// a suspension makes requests late that are under way, and those after it begin anew
+	// A suspension delays the requests in progress. Recovery starts again after it.
 	since := later(s.from, later(j.open(endpoint), j.stalls.resumed(c.ended)))
 	if c.began.Sub(since) < recovery || c.err != nil && j.pardoned(c) {
 		return
 	}
-	if c.err != nil && s.mood == healthy {
+	if c.err != nil && s.condition == healthy {
 		j.add("no call with five seconds fails at a healthy endpoint", "%v, with %v, %v after its recovery: %v",
 			c, c.limit.Sub(c.began), c.began.Sub(since), c.err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	t := j.steady[s.mood]
+	t := j.steady[s.condition]
 	t.Calls++
 	if c.err != nil {
 		t.Failed++
 	} else {
 		t.Slowest = max(t.Slowest, c.ended.Sub(c.began))
 	}
-	j.steady[s.mood] = t
+	j.steady[s.condition] = t
 }
 
-// pardoned tells whether the machine or a guest is why the call failed.
+// pardoned reports whether the machine or a badTransport may be the cause of a failed call.
 func (j *judge) pardoned(c call) bool {
-	return c.left && j.stalls.net(c.began, c.ended) < enough || j.excused(c.key, c.began, c.ended)
+	return c.contextEnded && j.stalls.net(c.began, c.ended) < callTime || j.excused(c.key, c.began, c.ended)
 }

@@ -9,15 +9,16 @@ import (
 	"sync"
 )
 
-// shown is how many violations of each promise are printed.
+// shown is the number of violations that are printed for each promise.
 const shown = 10
 
-// violations are the broken promises, counted by promise.
+// violations count broken promises by promise.
 type violations struct {
 	mu    sync.Mutex
 	count map[string]int
 }
 
+// add counts a violation and prints the first ones.
 func (v *violations) add(promise, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -32,7 +33,7 @@ func (v *violations) counts() map[string]int {
 	return maps.Clone(v.count)
 }
 
-// listed is "a 1, b 2".
+// listed returns the counts in the form "a 1, b 2".
 func listed(counts map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {

@@ -11,38 +11,38 @@ import (
 // ReplayTime is how long a definite refusal is repeated to new callers.
 const ReplayTime = time.Second
 
-// Entry is the place of one token.
+// Entry holds one token.
 type Entry struct {
 	set     *Set
-	scopes  []string              // that lead here; guarded by set.mu
-	asked   time.Time             // when a caller last looked it up; likewise
+	scopes  []string              // the scopes that lead to the entry; guarded by set.mu
+	asked   time.Time             // when a caller last looked it up; guarded by set.mu
 	current atomic.Pointer[Token] // read without a lock, written under mu
 
 	mu       sync.Mutex
-	underway map[string]*Flight // by the claims that they ask for; guarded by mu, as is the rest
-	flights  int                // begun so far
-	refusals map[string]refusal // the last definite ones, by the claims that they are of
-	gone     bool               // dropped from its set: look again
+	underway map[string]*Flight // by their claims; guarded by mu, as are all fields below
+	flights  int                // number of flights so far
+	refusals map[string]refusal // the last definite refusals, by their claims
+	gone     bool               // dropped from its set, so its user must look again
 }
 
-// refusal is repeated to new callers for some time.
+// refusal is an error that is repeated to new callers until a time.
 type refusal struct {
 	err      error
-	identity bool // it is the identity that was refused, whatever was asked for
+	identity bool // the identity was refused, whatever the token
 	until    time.Time
 }
 
-// ErrGone says that the set has dropped the entry; its user looks again.
+// ErrGone says that the set has dropped the entry, so its user must call [Set.Entry] again.
 var ErrGone = errors.New("the entry was dropped")
 
-// takes tells whether a token answers a request's challenge: for a while after it was asked for, one that was asked
-// for with it. Then who comes with the same challenge has had that token refused.
+// takes reports whether a token answers a request's challenge. It does if it was requested with the same challenge less
+// than MinPause ago. A caller that comes later with the same challenge was refused with this very token.
 func takes(r Request, t *Token, now time.Time) bool {
 	claims := r.Claims()
 	return claims == "" || claims == t.Claims && now.Sub(t.Asked) < MinPause
 }
 
-// Usable returns the current token where it is valid and answers the request's challenge, else nil.
+// Usable returns the current token if it is valid and answers the request's challenge, else nil.
 func (e *Entry) Usable(now time.Time, r Request) *Token {
 	if t := e.current.Load(); t.Freshness(now) != Expired && takes(r, t, now) {
 		return t
@@ -50,15 +50,15 @@ func (e *Entry) Usable(now time.Time, r Request) *Token {
 	return nil
 }
 
-// Underway returns the flight that a request would join, or nil.
+// Underway returns the flight that a request would join, or nil if there is none.
 func (e *Entry) Underway(r Request) *Flight {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.underway[r.Claims()]
 }
 
-// Join returns what a caller goes on with: the valid token or nil, and the flight to wait for or nil. It begins a
-// flight where one is needed. An error is ErrGone, or that of a refusal which is repeated.
+// Join returns the valid token or nil, and the flight that the caller should wait for or nil. It begins a flight if one
+// is needed. The error is ErrGone, or a refusal that is repeated.
 func (e *Entry) Join(now time.Time, r Request) (*Token, *Flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -87,7 +87,7 @@ func (e *Entry) Join(now time.Time, r Request) (*Token, *Flight, error) {
 	return t, f, nil
 }
 
-// refused returns the refusal that answers a request: its own, or one of the identity. The caller holds mu.
+// refused returns the refusal that answers a request: one with its claims, or one of the identity. The caller holds mu.
 func (e *Entry) refused(now time.Time, claims string) error {
 	if r := e.refusals[claims]; now.Before(r.until) {
 		return r.err
@@ -100,12 +100,12 @@ func (e *Entry) refused(now time.Time, claims string) error {
 	return nil
 }
 
-// forget drops the refusals that are repeated no more. The caller holds mu.
+// forget drops the refusals whose time is over. The caller holds mu.
 func (e *Entry) forget(now time.Time) {
 	maps.DeleteFunc(e.refusals, func(_ string, r refusal) bool { return !now.Before(r.until) })
 }
 
-// drop gives the entry up where it holds nothing of use.
+// drop marks the entry as gone if it holds nothing of use, and reports whether it did.
 func (e *Entry) drop(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

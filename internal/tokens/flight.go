@@ -9,68 +9,70 @@ import (
 // FlightLimit is how long a flight takes at most, with all its tries and waiting.
 const FlightLimit = 3 * time.Minute
 
-// Request is what a caller wants of an entry, and what its flight does if it begins one. Its methods may take long,
-// but for Claims.
+// Request is what a caller wants of an entry. It also does the work of the flight that it begins. All methods except
+// Claims may take long.
 type Request interface {
-	// Claims is the challenge that the token must have been asked for with; "" accepts any.
+	// Claims returns the challenge that the token must answer. "" accepts any token. The result never changes.
 	Claims() string
 	// Fetch gets the token. Its context ends when the flight's time is over.
 	Fetch(ctx context.Context, f *Flight) (Token, error)
-	// Overdue is the error of a flight whose time is over.
+	// Overdue returns the error of a flight whose time is over.
 	Overdue(f *Flight) error
-	// Crashed is the error of a flight whose Fetch panicked with a value, or for nil ended its goroutine.
+	// Crashed returns the error of a flight whose Fetch panicked with a value. A nil value means that Fetch ended its
+	// goroutine.
 	Crashed(value any) error
-	// Refusal tells whether asking again at once would bring the same error, and whether that is so for all tokens of
+	// Refusal reports whether an immediate retry would bring the same error, and whether that is so for every token of
 	// the identity.
 	Refusal(err error) (definite, identity bool)
-	// Count is called before the waiters have the result, and before the token is in its place.
+	// Count is called before the token is published and before the waiting callers have the result.
 	Count(f *Flight, err error)
-	// Landed is called after them.
+	// Landed is called after both.
 	Landed(f *Flight, l Landing)
 }
 
-// Landing is what came of a flight.
+// Landing is the result of a flight.
 type Landing struct {
 	Token Token
 	Err   error
 	Took  time.Duration
-	Left  time.Duration // how long the token is valid that the callers have without this one
+	Left  time.Duration // how long the token is valid that callers have without this one
 }
 
-// Flight is one request for a token, however many wait for it.
+// Flight is one request for a token, however many callers wait for it.
 type Flight struct {
 	Request Request
 	Began   time.Time
-	// Challenged is the valid token that its claims found in the entry, or "".
+	// Challenged is the valid token that the flight's claims refused, or "".
 	Challenged string
 	// Refreshes is the valid token that callers have meanwhile, or nil.
 	Refreshes *Token
 
 	entry  *Entry
-	number int // of the entry's flights
+	number int // its number among the entry's flights
 	cancel context.CancelFunc
 	landed atomic.Bool
-	done   chan struct{} // closed when the rest is final
+	done   chan struct{} // closed when token and err are final
 	token  *Token
 	err    error
 }
 
-// Done is closed when the flight has a result.
+// Done returns a channel that is closed when the flight has a result.
 func (f *Flight) Done() <-chan struct{} { return f.done }
 
-// Result returns the token or the error of a flight that is done.
+// Result returns the token or the error of a flight that is done. Call it only after Done.
 func (f *Flight) Result() (*Token, error) { return f.token, f.err }
 
-// Cancel ends a flight that nobody waits for.
+// Cancel ends a flight that no caller waits for.
 func (f *Flight) Cancel() { f.cancel() }
 
 // begin starts a flight. t is the valid token that it refreshes, or nil. The caller holds mu.
 func (e *Entry) begin(now time.Time, r Request, t *Token) *Flight {
 	ctx, cancel := context.WithDeadline(context.Background(), now.Add(FlightLimit))
 	e.flights++
-	f := &Flight{Request: r, Began: now, Refreshes: t, entry: e, number: e.flights, cancel: cancel, done: make(chan struct{})}
-	if t := e.current.Load(); r.Claims() != "" && t.Freshness(now) != Expired {
-		f.Challenged = t.Token
+	f := &Flight{Request: r, Began: now, Refreshes: t, entry: e, number: e.flights, cancel: cancel,
+		done: make(chan struct{})}
+	if current := e.current.Load(); r.Claims() != "" && current.Freshness(now) != Expired {
+		f.Challenged = current.Token
 	}
 	if e.underway == nil {
 		e.underway = map[string]*Flight{}
@@ -80,8 +82,8 @@ func (e *Entry) begin(now time.Time, r Request, t *Token) *Flight {
 	return f
 }
 
-// fly fetches the token and lands. Who waits is not left hanging where Fetch ignores its context, panics or ends its
-// goroutine.
+// fly fetches the token and lands. It lands even if Fetch ignores its context, panics or ends its goroutine, so that no
+// caller waits in vain.
 func (f *Flight) fly(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { f.land(Token{}, f.Request.Overdue(f)) })
 	var fetched Token
@@ -99,7 +101,7 @@ func (f *Flight) fly(ctx context.Context) {
 	returned = true
 }
 
-// land publishes what came of the flight, unless it has done so before, then tells the request.
+// land publishes the result of the flight, then tells the request. Only the first call has an effect.
 func (f *Flight) land(fetched Token, err error) {
 	if !f.landed.CompareAndSwap(false, true) {
 		return
@@ -118,21 +120,22 @@ func (f *Flight) land(fetched Token, err error) {
 	f.Request.Landed(f, l)
 }
 
-// settle puts the token, or the refusal, into its place, and wakes who waits.
+// settle publishes the token or the refusal, and wakes the waiting callers.
 func (e *Entry) settle(now time.Time, f *Flight, fetched Token, err error, definite, identity bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old, claims := e.current.Load(), f.Request.Claims()
-	newer := old != nil && old.Flight > f.number // asked for after this one
+	newer := old != nil && old.Flight > f.number // requested after this one
 	if f.err = err; err == nil {
 		fetched.Claims, fetched.Flight, fetched.Asked = claims, f.number, f.Began
 		f.token = fetched.Planned(now, e.set.refreshBefore(fetched.ExpiresOn.Sub(now)))
-		if !newer || claims != "" && old.Claims == "" { // unless it answers a challenge that the newer one doesn't
+		if !newer || claims != "" && old.Claims == "" { // keep the newer one, unless only this one answers a challenge
 			e.current.Store(f.token)
 			e.refusals = nil
 		}
 	} else if state := old.Freshness(now); (state == Due || state == Urgent) && (claims == "" || claims == old.Claims) {
-		e.current.Store(old.Paused(now)) // a fresh one's plan stands, and so does that of one with other claims
+		// The plan of a fresh token stays, and so does that of a token for other claims.
+		e.current.Store(old.Paused(now))
 	}
 	if definite && !newer {
 		e.forget(now)

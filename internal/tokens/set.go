@@ -11,22 +11,21 @@ import (
 
 // Set has the tokens of one identity, by scope. The zero value is ready to use.
 type Set struct {
-	// RefreshBefore is how long before its expiry a token is refreshed, five minutes at least. Zero means five
-	// minutes and, at random, up to five more, or a tenth of the token's time if that is less. It is set before the
-	// first use.
+	// RefreshBefore is how long before its expiry a token is refreshed. Zero means five minutes plus a random part: up
+	// to five minutes, or up to a tenth of the token's lifetime if that is less. It must be set before the first use.
 	RefreshBefore time.Duration
 
-	entries sync.Map // scope as a caller gave it → *Entry; different spellings share one entry
+	entries sync.Map // scope as the caller gave it → *Entry; several spellings share one entry
 
 	mu    sync.Mutex
-	all   []*Entry // guarded by mu, as is the rest
-	sweep int      // which entry is looked at next, whether it is of use still
+	all   []*Entry // guarded by mu, as are all fields below
+	sweep int      // the next entry that dropSome looks at
 }
 
-// Format prints the type alone, with every verb: the rest changes while the set is in use, and is secret.
+// Format prints only the name of the type, whatever the verb. The rest is secret, or changes while the set is in use.
 func (s *Set) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "Set") }
 
-// Hit returns the token of a scope where it is fresh, without a lock or an allocation, else nil.
+// Hit returns the token of a scope if it is fresh, else nil. It takes no lock and allocates nothing.
 func (s *Set) Hit(scope string, now time.Time) *Token {
 	if e, ok := s.entries.Load(scope); ok {
 		if t := e.(*Entry).current.Load(); t.IsFresh(now) {
@@ -36,8 +35,8 @@ func (s *Set) Hit(scope string, now time.Time) *Token {
 	return nil
 }
 
-// Entry returns the place for a scope's token. Scopes that the source takes for the same one, and so have the same
-// name, lead to the same place.
+// Entry returns the entry of a scope. name is the source's name for the scope: scopes with the same name share an
+// entry.
 func (s *Set) Entry(scope, name string) *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +60,7 @@ func (s *Set) Entry(scope, name string) *Entry {
 	return entry
 }
 
-// dropSome drops entries that hold nothing of use. It looks at a few, so that no call pays for all.
+// dropSome drops entries that hold nothing of use. It looks at a few in each call, so that no call pays for all.
 func (s *Set) dropSome(now time.Time) {
 	for range min(4, len(s.all)) {
 		s.sweep %= len(s.all)
@@ -92,10 +91,10 @@ func (s *Set) Tokens(now time.Time, f func(*Token)) {
 	}
 }
 
-// refreshBefore says how long before its expiry a token is refreshed that has this much time left.
+// refreshBefore returns how long before its expiry a token is refreshed. left is how long the token is valid.
 func (s *Set) refreshBefore(left time.Duration) time.Duration {
 	if s.RefreshBefore != 0 {
-		return max(s.RefreshBefore, DefaultRefreshBefore)
+		return s.RefreshBefore
 	}
 	return DefaultRefreshBefore + rand.N(min(max(left/10, 0), DefaultRefreshBefore)+1)
 }

@@ -1,5 +1,0 @@
-//go:build race
-
-package managedid
-
-func raceEnabled() bool { return true }
